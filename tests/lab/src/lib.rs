@@ -1,0 +1,1 @@
+//! Namespaces, link emulator and traffic tools.
