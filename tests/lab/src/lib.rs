@@ -1,1 +1,5 @@
 //! Namespaces, link emulator and traffic tools.
+
+pub mod link;
+
+pub use link::{Change, Link, LinkConfig};
