@@ -1,1 +1,39 @@
-//! The multipath engine.
+//! The multipath engine: one session's packets over many paths, and back into one order.
+//!
+//! It is a pure state machine. Time and randomness are arguments; no socket, clock, thread or lock
+//! is in it. `handle_*` tells it what happened, `poll_*` asks what to do: see [`Session`].
+
+#![forbid(unsafe_code)]
+
+pub mod aead;
+mod checksum;
+mod clamp;
+mod filter;
+mod icmp;
+mod inbound;
+mod ingress;
+mod keys;
+mod notice;
+mod outbound;
+mod packet;
+mod path;
+mod replay;
+mod scheduler;
+mod segment;
+mod session;
+mod slots;
+pub mod stats;
+mod time;
+pub mod wire;
+
+pub use filter::{Filter, Prefix};
+pub use inbound::Inbound;
+pub use keys::{Activation, RootSecret};
+pub use notice::{Heard, Told};
+pub use outbound::{EpochLimits, Event, Outbound, Transmit};
+pub use packet::{Ecn, PACKET_MAX};
+pub use path::{FourTuple, PathId, PathSnapshot, PathState};
+pub use scheduler::Mode;
+pub use segment::Offload;
+pub use session::{Session, SessionConfig, Side};
+pub use time::{Span, Time};

@@ -1,0 +1,438 @@
+//! The receiving half of a session.
+//!
+//! ```text
+//! datagram ─ parse ─ replay window ─ open ─┬─ packet ─ filter ─ lane ─┬─ deliver
+//!                                          ├─ message ─ Heard         └─ hold ─ release ─ deliver
+//!                                          └─ padding
+//! ```
+//! It never sends: what is to be said to the peer it tells [`Outbound`](crate::Outbound) by
+//! [`Heard`].
+
+use std::collections::VecDeque;
+
+use self::{lane::Patience, lanes::Lanes, passage::Passage, received::Received};
+use crate::{
+    filter::Filter,
+    keys::OpeningKeys,
+    notice::{Heard, Told},
+    packet::{Ecn, Headers},
+    path::{FourTuple, PathId},
+    replay::Verdict,
+    stats::{InboundStats, PathReceived},
+    time::{Span, Time},
+    wire::{self, INNER_LEN, Inner, Kind, OUTER_LEN, Outer, PATHS_MAX, TAG_LEN, message::Message},
+};
+
+mod lane;
+mod lanes;
+mod passage;
+mod received;
+
+/// Opens datagrams, sorts out duplicates, puts packets in order, and keeps account of what arrived.
+pub struct Inbound {
+    keys: OpeningKeys,
+    filter: Filter,
+    /// Whether the peer's paths may move to other addresses: a client's may, a server's don't.
+    may_move: bool,
+    paths: [Option<Box<Received>>; PATHS_MAX],
+    lanes: Lanes,
+    passage: Passage,
+    /// The paths on which the peer has something on its way, one bit each.
+    live: u16,
+    /// Those among them that the peer has left; they count until the others have come as far.
+    leaving: u16,
+    /// The newest stamp seen on any path.
+    newest: Time,
+    /// The stamp of the state block that was obeyed last.
+    state_at: Time,
+    allowance: Span,
+    notices: VecDeque<Heard>,
+    stats: InboundStats,
+}
+
+impl Inbound {
+    pub(crate) fn new(keys: OpeningKeys, filter: Filter, may_move: bool) -> Self {
+        Self {
+            keys,
+            filter,
+            may_move,
+            paths: [const { None }; PATHS_MAX],
+            lanes: Lanes::new(),
+            passage: Passage::default(),
+            live: 0,
+            leaving: 0,
+            newest: Time::ZERO,
+            state_at: Time::ZERO,
+            allowance: Span::ZERO,
+            notices: VecDeque::new(),
+            stats: InboundStats::default(),
+        }
+    }
+
+    /// Takes in one datagram, decrypting it in place. Returns the packet it carried if that is to
+    /// be delivered at once; what [`poll_packet`](Self::poll_packet) gives follows it.
+    pub fn handle_datagram<'d>(
+        &mut self,
+        now: Time,
+        from: &FourTuple,
+        ecn: Ecn,
+        datagram: &'d mut [u8],
+    ) -> Option<&'d [u8]> {
+        let (path, header, stamp) = self.open(now, from, ecn, datagram)?;
+        let len = datagram.len();
+        let payload = &mut datagram[OUTER_LEN + INNER_LEN..len - TAG_LEN];
+        match header.kind {
+            Kind::Padding => self.after(now, path, None),
+            Kind::Message => {
+                self.handle_messages(now, path, from, stamp, payload);
+                self.after(now, path, None);
+            }
+            Kind::Packet => {
+                let deliver = self.handle_packet(now, &header, stamp, ecn, payload);
+                self.after(now, path, header.flags.wake.then_some(stamp));
+                if let Some(len) = deliver {
+                    self.stats.packets += 1;
+                    self.stats.bytes += len as u64;
+                    return Some(&payload[..len]);
+                }
+            }
+        }
+        None
+    }
+
+    /// The next packet to deliver, after what [`handle_datagram`](Self::handle_datagram) returned.
+    pub fn poll_packet(&mut self) -> Option<&[u8]> {
+        let packet = self.lanes.poll_packet()?;
+        self.stats.packets += 1;
+        self.stats.bytes += packet.len() as u64;
+        Some(packet)
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Time) {
+        self.release(now);
+        for path in 0..PATHS_MAX {
+            self.poll_report(now, path);
+        }
+        self.lanes.sweep(now);
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout) if nothing happens before.
+    pub fn poll_timeout(&self) -> Time {
+        let reports = self.paths.iter().flatten().map(|path| path.poll_timeout());
+        let lanes = self.lanes.poll_timeout(&self.patience());
+        reports.min().unwrap_or(Time::MAX).min(lanes)
+    }
+
+    /// The next thing that [`Outbound`](crate::Outbound) has to hear.
+    pub fn poll_notice(&mut self) -> Option<Heard> {
+        self.notices.pop_front()
+    }
+
+    /// Takes in what [`Outbound`](crate::Outbound) tells.
+    pub fn handle_notice(&mut self, told: Told) {
+        match told {
+            Told::ReportSeen { path, epoch, largest } => {
+                if let Some(received) = &mut self.paths[path.index()] {
+                    received.on_report_seen(epoch, largest);
+                }
+            }
+            Told::Settled { path, tuple } => {
+                if let Some(received) = &mut self.paths[path.index()] {
+                    received.tuple = tuple;
+                    received.moved = None;
+                }
+            }
+        }
+    }
+
+    /// What was counted.
+    pub fn stats(&self) -> InboundStats {
+        self.stats
+    }
+
+    /// What was counted on one path.
+    pub fn path_stats(&self, path: PathId) -> PathReceived {
+        self.paths[path.index()].as_ref().map(|path| path.stats).unwrap_or_default()
+    }
+
+    /// Bytes of packets that wait for earlier ones.
+    pub fn held_bytes(&self) -> usize {
+        self.lanes.held_bytes()
+    }
+
+    /// Checks and decrypts a datagram, and keeps account of it. `None` if it is to be dropped.
+    fn open(
+        &mut self,
+        now: Time,
+        from: &FourTuple,
+        ecn: Ecn,
+        datagram: &mut [u8],
+    ) -> Option<(usize, Inner, Time)> {
+        let Some(outer) = Outer::parse(datagram) else {
+            self.stats.malformed += 1;
+            return None;
+        };
+        let slot = usize::from(outer.index.path);
+        let Some((epoch, cipher)) = self.keys.cipher(outer.epoch) else {
+            self.stats.too_old += 1;
+            return None;
+        };
+        let window = self.paths[slot].as_ref().and_then(|path| path.window(epoch));
+        let number = wire::expand_number(window.map_or(0, |w| w.next()), outer.number);
+        let verdict = window.map_or(Verdict::New, |window| window.verdict(number));
+        // A replayed datagram is opened only where it can bear witness for the path's own address.
+        let claimed =
+            self.paths[slot].as_ref().is_some_and(|p| p.moved.is_some() && p.tuple == *from);
+        match verdict {
+            Verdict::TooOld => self.stats.too_old += 1,
+            Verdict::Duplicate => self.stats.replayed += 1,
+            Verdict::New => {}
+        }
+        if verdict == Verdict::TooOld || (verdict == Verdict::Duplicate && !claimed) {
+            return None;
+        }
+        let (clear, sealed) = datagram.split_at_mut(OUTER_LEN);
+        let (content, tag) = sealed.split_at_mut(sealed.len() - TAG_LEN);
+        let tag: &[u8; TAG_LEN] = (&*tag).try_into().ok()?;
+        if !cipher.open(wire::nonce(outer.index.path, number), clear, content, tag) {
+            self.stats.forged += 1;
+            return None;
+        }
+        if claimed {
+            self.notices.push_back(Heard::Present(PathId(outer.index.path)));
+        }
+        if verdict == Verdict::Duplicate {
+            return None;
+        }
+        if self.keys.on_authentic(epoch) {
+            self.notices.push_back(Heard::Epoch(epoch));
+        }
+        let Some(header) = Inner::parse(content) else {
+            self.stats.malformed += 1;
+            return None;
+        };
+        let bytes = OUTER_LEN + content.len() + TAG_LEN;
+        let stamp = self.newest.expand(header.stamp);
+        if stamp + STALE_AFTER < self.newest {
+            self.stats.stale += 1;
+            return None;
+        }
+        self.newest = self.newest.max(stamp);
+        self.account(now, from, &outer, (epoch, number), bytes, ecn);
+        let eliciting = header.kind != Kind::Message || elicits(&content[INNER_LEN..]);
+        if let Some(path) = &mut self.paths[slot] {
+            path.on_stamp(now, stamp, bytes, eliciting);
+        }
+        Some((slot, header, stamp))
+    }
+
+    /// Notes an authentic datagram on its path, which it opens if need be.
+    fn account(
+        &mut self,
+        now: Time,
+        from: &FourTuple,
+        outer: &Outer,
+        (epoch, number): (u32, u64),
+        bytes: usize,
+        ecn: Ecn,
+    ) {
+        let id = PathId(outer.index.path);
+        let notices = &mut self.notices;
+        let path = self.paths[id.index()].get_or_insert_with(|| {
+            notices.push_back(Heard::Opened { path: id, from: *from });
+            Box::new(Received::new(*from))
+        });
+        let newest = path.insert(now, epoch, number);
+        path.stats.datagrams += 1;
+        path.stats.bytes += bytes as u64;
+        if ecn == Ecn::Ce {
+            path.stats.ce += 1;
+            path.urge();
+        }
+        if !self.may_move || *from == path.tuple || !newest {
+            return;
+        }
+        // Notices are fixed in size and few: one for the first datagram, then one each 2 KiB.
+        let unsaid = path.moved.map_or(u32::MAX, |before| before + bytes as u32);
+        if unsaid > MOVED_STEP {
+            let bytes = if unsaid == u32::MAX { bytes as u32 } else { unsaid };
+            self.notices.push_back(Heard::Moved { path: id, from: *from, bytes });
+            path.moved = Some(0);
+        } else {
+            path.moved = Some(unsaid);
+        }
+    }
+
+    /// Puts an inner packet into its lane. Returns its length if it is to be delivered at once.
+    fn handle_packet(
+        &mut self,
+        now: Time,
+        header: &Inner,
+        stamp: Time,
+        ecn: Ecn,
+        payload: &mut [u8],
+    ) -> Option<usize> {
+        let Some(headers) = Headers::parse(payload) else {
+            self.stats.malformed += 1;
+            return None;
+        };
+        if !self.filter.admits(&headers) {
+            self.stats.refused += 1;
+            return None;
+        }
+        if ecn == Ecn::Ce {
+            match Ecn::of(payload) {
+                // RFC 6040, 4.2: what can't be marked is dropped, for the mark stood for a drop.
+                Ecn::NotEct => {
+                    self.stats.unmarkable += 1;
+                    return None;
+                }
+                Ecn::Ce => {}
+                Ecn::Ect0 | Ecn::Ect1 => Ecn::mark(payload),
+            }
+        }
+        let packet = &payload[..headers.len];
+        self.lanes.insert(now, header, stamp, packet, &mut self.stats).then_some(headers.len)
+    }
+
+    fn handle_messages(
+        &mut self,
+        now: Time,
+        path: usize,
+        from: &FourTuple,
+        stamp: Time,
+        payload: &[u8],
+    ) {
+        let mut rest = payload;
+        while !rest.is_empty() {
+            let Some((message, after)) = Message::parse(rest) else {
+                self.stats.malformed += 1;
+                return;
+            };
+            rest = after;
+            self.handle_message(now, PathId(path as u8), from, stamp, message);
+        }
+    }
+
+    fn handle_message(
+        &mut self,
+        now: Time,
+        path: PathId,
+        from: &FourTuple,
+        stamp: Time,
+        message: Message,
+    ) {
+        match message {
+            Message::Allowance(micros) => {
+                if stamp >= self.state_at {
+                    self.allowance = Span(u64::from(micros)).min(HOLD_MAX);
+                }
+            }
+            Message::Close { path } => {
+                self.leaving |= self.live & PathId(path).bit();
+                self.notices.push_back(Heard::Close(PathId(path)));
+            }
+            Message::Feedback(report) => {
+                self.notices.push_back(Heard::Feedback { report, stamp: stamp.low(), at: now });
+            }
+            Message::Live(paths) => self.handle_live(stamp, paths),
+            Message::Ping => {}
+            Message::Preference { path, rank } => {
+                self.notices.push_back(Heard::Preference { path: PathId(path), rank });
+            }
+            Message::Probe { token } => {
+                self.notices.push_back(Heard::Probe { path, token, from: *from });
+            }
+            Message::Reply { token } => {
+                self.notices.push_back(Heard::Reply { path, token, from: *from });
+            }
+        }
+    }
+
+    /// Obeys the newest word on which paths carry data.
+    fn handle_live(&mut self, stamp: Time, paths: u16) {
+        if stamp < self.state_at {
+            return;
+        }
+        self.state_at = stamp;
+        self.leaving = (self.leaving | self.live) & !paths;
+        self.live |= paths;
+    }
+
+    /// Draws the conclusions from a datagram that arrived: a stamp of its own if it woke its path.
+    fn after(&mut self, now: Time, path: usize, woken: Option<Time>) {
+        if woken.is_some_and(|stamp| stamp >= self.state_at) {
+            self.live |= 1 << path;
+            self.leaving &= !(1 << path);
+        }
+        self.release(now);
+        self.poll_report(now, path);
+    }
+
+    fn release(&mut self, now: Time) {
+        // A path is left after everything it carried has arrived or was sent again elsewhere, before
+        // the word about it. That word came on one path; the others have to come as far.
+        let staying = self.live & !self.leaving;
+        let watermark = |path: &Option<Box<Received>>| path.as_ref().map(|p| p.watermark());
+        let reached = bits(staying).map(|i| watermark(&self.paths[i]).unwrap_or_default()).min();
+        if reached.is_none_or(|reached| reached >= self.state_at) {
+            self.live = staying;
+            self.leaving = 0;
+        }
+        let paths = &mut self.paths;
+        let passed = bits(self.live)
+            .map(|i| paths[i].as_mut().map_or(Time::ZERO, |path| path.passed(now)))
+            .min()
+            .unwrap_or(self.newest);
+        self.passage.on_passed(now, passed);
+        if self.lanes.is_blocked() {
+            let patience =
+                Patience { passage: &self.passage, allowance: self.allowance, hold_max: HOLD_MAX };
+            self.lanes.release(now, &patience, &mut self.stats);
+        }
+    }
+
+    fn patience(&self) -> Patience<'_> {
+        Patience { passage: &self.passage, allowance: self.allowance, hold_max: HOLD_MAX }
+    }
+
+    fn poll_report(&mut self, now: Time, path: usize) {
+        let Some(received) = &mut self.paths[path] else { return };
+        if let Some(report) = received.poll_report(now, path as u8) {
+            self.notices.push_back(Heard::Report(report));
+        }
+    }
+}
+
+/// The places of the bits that are set.
+fn bits(mut set: u16) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let place = set.trailing_zeros() as usize;
+        set &= set.wrapping_sub(1);
+        (place < PATHS_MAX).then_some(place)
+    })
+}
+
+/// Whether a message datagram asks to be acknowledged: feedback and marks alone do not, or the two
+/// ends would acknowledge each other's acknowledgements for ever.
+fn elicits(mut payload: &[u8]) -> bool {
+    while let Some((message, rest)) = Message::parse(payload) {
+        if !matches!(message, Message::Feedback(_)) {
+            return true;
+        }
+        payload = rest;
+    }
+    false
+}
+
+/// A datagram stamped longer ago than this, by its sender's own clock, is none that anyone waits
+/// for, and may belong to a lane's former flow.
+const STALE_AFTER: Span = Span::secs(5);
+
+/// The longest that a packet waits for an earlier one: four fifths of the shortest retransmission
+/// timeout of an inner TCP (Linux: 200 ms beside the round trip), so that waiting never causes one.
+pub(crate) const HOLD_MAX: Span = Span::millis(160);
+
+/// How many bytes come from an unproven address before it is mentioned again.
+const MOVED_STEP: u32 = 2048;

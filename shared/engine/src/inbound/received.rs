@@ -1,0 +1,314 @@
+//! What arrived on one path, and when the peer is to be told.
+
+use crate::{
+    path::FourTuple,
+    replay::ReplayWindow,
+    stats::PathReceived,
+    time::{Span, Time},
+    wire::feedback::{RANGES_MAX, REPORT_MAX, Ranges, Report},
+};
+
+/// The receiving side of one path.
+#[derive(Debug)]
+pub(super) struct Received {
+    /// Where the path's datagrams are known to come from.
+    pub(super) tuple: FourTuple,
+    /// Bytes from another address, not reported yet; `None` while no other address claims the path.
+    pub(super) moved: Option<u32>,
+    /// The newest stamp, less what the path reorders: nothing older will come on it.
+    watermark: Time,
+    reordering: Span,
+    reordered_at: Time,
+    epochs: [Option<Epoch>; 4],
+    current: u32,
+    owed: Owed,
+    pub(super) stats: PathReceived,
+}
+
+/// The numbers received in one epoch.
+#[derive(Debug)]
+struct Epoch {
+    epoch: u32,
+    window: ReplayWindow,
+    runs: Runs,
+    largest_at: Time,
+}
+
+/// What has arrived since the last report.
+#[derive(Clone, Copy, Debug, Default)]
+struct Owed {
+    eliciting: u32,
+    bytes: u32,
+    urgent: bool,
+    delay_sum: i64,
+    delay_min: i64,
+    delays: u32,
+    reported_at: Time,
+    /// When the oldest datagram that elicits a report arrived.
+    since: Option<Time>,
+}
+
+impl Received {
+    pub(super) fn new(tuple: FourTuple) -> Self {
+        Self {
+            tuple,
+            moved: None,
+            watermark: Time::ZERO,
+            reordering: Span::ZERO,
+            reordered_at: Time::ZERO,
+            epochs: [const { None }; 4],
+            current: 0,
+            owed: Owed::default(),
+            stats: PathReceived::default(),
+        }
+    }
+
+    /// The replay window of an epoch, if anything arrived in it.
+    pub(super) fn window(&self, epoch: u32) -> Option<&ReplayWindow> {
+        self.epochs[epoch as usize & 3].as_ref().filter(|e| e.epoch == epoch).map(|e| &e.window)
+    }
+
+    /// Notes an authentic datagram that is new. Returns whether its number is the path's largest.
+    pub(super) fn insert(&mut self, now: Time, epoch: u32, number: u64) -> bool {
+        let entry = &mut self.epochs[epoch as usize & 3];
+        if entry.as_ref().is_none_or(|e| e.epoch != epoch) {
+            *entry = Some(Epoch {
+                epoch,
+                window: ReplayWindow::new(),
+                runs: Runs::default(),
+                largest_at: now,
+            });
+        }
+        let Some(entry) = entry else { return false };
+        let expected = entry.window.next();
+        entry.window.insert(number);
+        entry.runs.insert(number);
+        if number >= expected {
+            entry.largest_at = now;
+            // The first number may be any: a gap below it was not in sight before.
+            self.owed.urgent |= number > expected && (expected > 0 || epoch > 0);
+        }
+        let newest = epoch > self.current || (epoch == self.current && number >= expected);
+        if epoch > self.current {
+            self.current = epoch;
+        }
+        newest
+    }
+
+    /// Notes a datagram's stamp and what it means for the report.
+    pub(super) fn on_stamp(&mut self, now: Time, stamp: Time, bytes: usize, eliciting: bool) {
+        if stamp >= self.watermark {
+            self.watermark = stamp;
+        } else {
+            let behind = self.watermark.since(stamp);
+            self.stats.reordered += 1;
+            self.reordering = self.reordering.max(behind);
+            self.reordered_at = now;
+        }
+        let delay = now.0 as i64 - stamp.0 as i64;
+        let owed = &mut self.owed;
+        owed.delay_min = if owed.delays == 0 { delay } else { owed.delay_min.min(delay) };
+        owed.delay_sum = owed.delay_sum.saturating_add(delay);
+        owed.delays += 1;
+        owed.bytes = owed.bytes.saturating_add(bytes as u32);
+        if eliciting {
+            owed.eliciting += 1;
+            owed.since.get_or_insert(now);
+        }
+    }
+
+    /// Asks for a report at once: congestion was marked, or the path was silent before.
+    pub(super) fn urge(&mut self) {
+        self.owed.urgent = true;
+    }
+
+    /// No datagram stamped before this will come on the path any more.
+    pub(super) fn passed(&mut self, now: Time) -> Time {
+        if now.since(self.reordered_at) > REORDERING_MEMORY {
+            self.reordering = Span::ZERO;
+        }
+        self.watermark - self.reordering
+    }
+
+    /// The newest stamp that arrived on the path.
+    pub(super) fn watermark(&self) -> Time {
+        self.watermark
+    }
+
+    /// Gives a report, if one is due.
+    pub(super) fn poll_report(&mut self, now: Time, path: u8) -> Option<Report> {
+        if self.poll_timeout() > now {
+            return None;
+        }
+        let entry = self.epochs[self.current as usize & 3].as_ref()?;
+        let owed = std::mem::take(&mut self.owed);
+        self.owed.reported_at = now;
+        let largest = entry.window.next().checked_sub(1)?;
+        Some(Report {
+            path,
+            epoch: (entry.epoch & 3) as u8,
+            largest,
+            received_at: entry.largest_at.low(),
+            delay_mean: (owed.delay_sum / i64::from(owed.delays.max(1))) as i32,
+            delay_min: owed.delay_min as i32,
+            bytes: self.stats.bytes as u32,
+            datagrams: self.stats.datagrams as u32,
+            ce: self.stats.ce as u16,
+            ranges: entry.runs.report(largest),
+        })
+    }
+
+    /// When a report is due, if nothing more arrives.
+    pub(super) fn poll_timeout(&self) -> Time {
+        let owed = &self.owed;
+        let Some(since) = owed.since else { return Time::MAX };
+        if owed.urgent && owed.reported_at + INTERVAL_URGENT <= since + INTERVAL {
+            return (owed.reported_at + INTERVAL_URGENT).max(since);
+        }
+        let affordable = owed.bytes as usize / BUDGET >= REPORT_MAX / 2;
+        if owed.eliciting >= 2 && affordable {
+            return since.max(owed.reported_at + INTERVAL);
+        }
+        since + INTERVAL_LONE
+    }
+
+    /// The peer knows what arrived up to `largest`.
+    pub(super) fn on_report_seen(&mut self, epoch: u8, largest: u64) {
+        if let Some(entry) = &mut self.epochs[usize::from(epoch & 3)] {
+            entry.runs.forget_before(largest);
+        }
+    }
+}
+
+/// Runs of received numbers, ascending.
+#[derive(Debug, Default)]
+struct Runs {
+    runs: Vec<(u64, u64)>,
+}
+
+impl Runs {
+    fn insert(&mut self, number: u64) {
+        let at = self.runs.partition_point(|&(_, last)| last < number);
+        let joins_before = at > 0 && self.runs[at - 1].1 + 1 == number;
+        let joins_after = self.runs.get(at).is_some_and(|&(first, _)| first == number + 1);
+        match (joins_before, joins_after) {
+            (true, true) => {
+                self.runs[at - 1].1 = self.runs[at].1;
+                self.runs.remove(at);
+            }
+            (true, false) => self.runs[at - 1].1 = number,
+            (false, true) => self.runs[at].0 = number,
+            (false, false) => {
+                self.runs.insert(at, (number, number));
+                if self.runs.len() > RUNS_MAX {
+                    self.runs.remove(0);
+                }
+            }
+        }
+    }
+
+    /// The newest runs, in the form of a report.
+    fn report(&self, largest: u64) -> Ranges {
+        let mut ranges = Ranges::default();
+        let mut above = largest + 1;
+        for &(first, last) in self.runs.iter().rev().take(RANGES_MAX) {
+            if !ranges.push(above - last - 1, last - first + 1) {
+                break;
+            }
+            // A run longer than a report can state is cut at its lower end.
+            above = last + 1 - (last - first + 1).min(u64::from(u16::MAX));
+        }
+        ranges
+    }
+
+    /// Forgets the runs that lie wholly below `number`, and the lower part of the one around it.
+    fn forget_before(&mut self, number: u64) {
+        let keep = self.runs.partition_point(|&(_, last)| last < number);
+        self.runs.drain(..keep);
+        if let Some(first) = self.runs.first_mut() {
+            first.0 = first.0.max(number.min(first.1));
+        }
+    }
+}
+
+/// Runs kept until the peer knows them; the newest are reported.
+const RUNS_MAX: usize = 64;
+
+/// The usual time between two reports about a path under load.
+const INTERVAL: Span = Span::millis(5);
+
+/// Even urgent reports keep this distance, or a lossy path would cost a report for each datagram.
+const INTERVAL_URGENT: Span = Span::millis(1);
+
+/// A lone datagram's report waits for company this long.
+const INTERVAL_LONE: Span = Span::millis(20);
+
+/// Reports cost at most one byte in this many received.
+const BUDGET: usize = 10;
+
+/// How long a path is taken to reorder after it did.
+const REORDERING_MEMORY: Span = Span::secs(10);
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn runs_report_exactly_what_was_inserted(numbers in prop::collection::vec(0u64..60, 1..40)) {
+            let mut runs = Runs::default();
+            let set: BTreeSet<u64> = numbers.iter().copied().collect();
+            for number in numbers {
+                if !runs.runs.iter().any(|&(first, last)| (first..=last).contains(&number)) {
+                    runs.insert(number);
+                }
+            }
+            let largest = *set.last().expect("not empty");
+
+            let reported: BTreeSet<u64> =
+                runs.report(largest).iter(largest).flat_map(|(first, last)| first..=last).collect();
+
+            let newest: BTreeSet<u64> = (runs.runs.iter().rev().take(RANGES_MAX))
+                .flat_map(|&(first, last)| first..=last)
+                .collect();
+            prop_assert_eq!(&reported, &newest);
+            if runs.runs.len() <= RANGES_MAX {
+                prop_assert_eq!(&reported, &set);
+            }
+        }
+    }
+
+    #[test]
+    fn a_gap_is_reported_at_once_and_a_lone_datagram_in_a_while() {
+        let mut received = path();
+        received.insert(Time(0), 0, 0);
+        received.on_stamp(Time(0), Time(0), 1400, true);
+        assert_eq!(received.poll_timeout(), Time::ZERO + INTERVAL_LONE);
+        assert!(received.poll_report(Time(25_000), 1).is_some());
+
+        received.insert(Time(30_000), 0, 2);
+        received.on_stamp(Time(30_000), Time(1), 1400, true);
+
+        let report = received.poll_report(Time(30_000), 1).expect("due at once");
+        assert_eq!(report.ranges.iter(report.largest).collect::<Vec<_>>(), [(2, 2), (0, 0)]);
+        assert_eq!(received.poll_timeout(), Time::MAX);
+    }
+
+    #[test]
+    fn what_does_not_elicit_is_never_reported_by_itself() {
+        let mut received = path();
+        received.insert(Time(0), 0, 0);
+        received.on_stamp(Time(0), Time(0), 100, false);
+
+        assert_eq!(received.poll_timeout(), Time::MAX);
+    }
+
+    fn path() -> Received {
+        let tuple = FourTuple { socket: 0, local: None, remote: ([10, 0, 0, 1], 1).into() };
+        Received::new(tuple)
+    }
+}

@@ -1,0 +1,399 @@
+//! The queue at the tunnel's entrance: one per flow, served in turn.
+//!
+//! Packets wait here, and nowhere else, until a path can take them. Flows are served by deficit
+//! round robin, sparse ones first (the scheduling half of RFC 8290), so that a ping or a call does
+//! not stand behind a download. A super-packet waits whole; its segments are counted and taken
+//! one by one. A flow keeps the lane that it is given for as long as it is active.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::{
+    packet::{FlowHash, FlowKey},
+    segment::Cut,
+    slots::{SlotId, Slots},
+    time::{Span, Time},
+    wire::LANES,
+};
+
+/// The queues of all flows.
+#[derive(Debug)]
+pub(crate) struct Ingress {
+    table: HashMap<FlowKey, u16, FlowHash>,
+    flows: Vec<Flow>,
+    free: VecDeque<u16>,
+    /// Flows that began to send just then, and those that were served before.
+    fresh: VecDeque<u16>,
+    rest: VecDeque<u16>,
+    segments: usize,
+    bytes: usize,
+    hash: FlowHash,
+    swept_at: Time,
+}
+
+/// One flow, or one of the last lane's share if there are more flows than lanes.
+#[derive(Debug)]
+struct Flow {
+    key: Option<FlowKey>,
+    queue: VecDeque<Queued>,
+    bytes: usize,
+    deficit: i32,
+    listed: bool,
+    /// The lane sequence of the next segment.
+    sequence: u32,
+    /// Where the lane's sequence began with this flow, until the peer knows it.
+    first: Option<u32>,
+    /// Segments sent and not settled.
+    outstanding: u32,
+    active_at: Time,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Queued {
+    slot: SlotId,
+    next: u16,
+    cut: Cut,
+}
+
+/// The segment at the head of the queue.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Head {
+    pub(crate) flow: u16,
+    pub(crate) slot: SlotId,
+    pub(crate) index: u16,
+    pub(crate) len: usize,
+}
+
+impl Ingress {
+    pub(crate) fn new(hash: FlowHash) -> Self {
+        Self {
+            table: HashMap::with_hasher(hash.clone()),
+            flows: Vec::new(),
+            free: VecDeque::new(),
+            fresh: VecDeque::new(),
+            rest: VecDeque::new(),
+            segments: 0,
+            bytes: 0,
+            hash,
+            swept_at: Time::ZERO,
+        }
+    }
+
+    /// Appends a packet to its flow's queue. Returns whether there was room: a flow may have
+    /// `bytes_max` waiting, and one more packet.
+    pub(crate) fn push(
+        &mut self,
+        now: Time,
+        key: FlowKey,
+        slot: SlotId,
+        cut: Cut,
+        len: usize,
+        bytes_max: usize,
+    ) -> bool {
+        let index = self.flow(now, key);
+        let flow = &mut self.flows[usize::from(index)];
+        flow.active_at = now;
+        if flow.bytes >= bytes_max {
+            return false;
+        }
+        flow.queue.push_back(Queued { slot, next: 0, cut });
+        flow.bytes += len;
+        self.bytes += len;
+        self.segments += usize::from(cut.count);
+        if !flow.listed {
+            flow.listed = true;
+            flow.deficit = QUANTUM;
+            self.fresh.push_back(index);
+        }
+        true
+    }
+
+    /// The segment whose turn it is.
+    pub(crate) fn head(&mut self) -> Option<Head> {
+        loop {
+            let fresh = !self.fresh.is_empty();
+            let list = if fresh { &mut self.fresh } else { &mut self.rest };
+            let index = *list.front()?;
+            let flow = &mut self.flows[usize::from(index)];
+            match flow.queue.front() {
+                Some(queued) if flow.deficit > 0 => {
+                    let len = queued.cut.len(queued.next);
+                    return Some(Head { flow: index, slot: queued.slot, index: queued.next, len });
+                }
+                Some(_) => {
+                    flow.deficit += QUANTUM;
+                    list.pop_front();
+                    self.rest.push_back(index);
+                }
+                None => {
+                    list.pop_front();
+                    // A flow that was just served goes behind the others before it counts as
+                    // sparse again, or it could pass them by stopping for a moment.
+                    if fresh && !self.rest.is_empty() {
+                        self.rest.push_back(index);
+                    } else {
+                        flow.listed = false;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes the segment that [`head`](Self::head) gave off its queue. Returns its lane sequence,
+    /// and whether it was the packet's last: then the queue's hold on the slot is over.
+    pub(crate) fn take(&mut self, head: &Head) -> (u32, bool) {
+        let flow = &mut self.flows[usize::from(head.flow)];
+        let sequence = flow.sequence;
+        flow.sequence = (sequence + 1) & SEQUENCE_MASK;
+        flow.deficit -= head.len as i32;
+        flow.outstanding += 1;
+        self.segments -= 1;
+        let Some(queued) = flow.queue.front_mut() else { return (sequence, false) };
+        queued.next += 1;
+        let last = queued.next == queued.cut.count;
+        if last {
+            flow.queue.pop_front();
+        }
+        let bytes = head.len.min(flow.bytes);
+        flow.bytes = if flow.queue.is_empty() { 0 } else { flow.bytes - bytes };
+        self.bytes = if self.segments == 0 { 0 } else { self.bytes - bytes.min(self.bytes) };
+        (sequence, last)
+    }
+
+    /// Drops the packet at the head. Returns its slot and how many segments are gone with it.
+    pub(crate) fn drop_head(&mut self, head: &Head) -> Option<(SlotId, u16)> {
+        let flow = &mut self.flows[usize::from(head.flow)];
+        let queued = flow.queue.pop_front()?;
+        let gone = queued.cut.count - queued.next;
+        self.segments -= usize::from(gone);
+        let bytes: usize = (queued.next..queued.cut.count).map(|i| queued.cut.len(i)).sum();
+        flow.bytes = if flow.queue.is_empty() { 0 } else { flow.bytes.saturating_sub(bytes) };
+        self.bytes = if self.segments == 0 { 0 } else { self.bytes.saturating_sub(bytes) };
+        Some((queued.slot, gone))
+    }
+
+    /// The lane of a flow. Lane 0 has no order, so the flow after that in count has lane 1.
+    pub(crate) fn lane(flow: u16) -> u16 {
+        flow + 1
+    }
+
+    /// Whether the peer may not know yet that the lane begins anew with this flow.
+    pub(crate) fn is_first(&self, flow: u16, sequence: u32) -> bool {
+        let first = self.flows[usize::from(flow)].first;
+        first.is_some_and(|first| sequence & TENANCY_MASK == first)
+    }
+
+    /// Notes that a segment of the flow was acknowledged, or given up.
+    pub(crate) fn on_settled(&mut self, flow: u16, acknowledged: bool) {
+        let flow = &mut self.flows[usize::from(flow)];
+        flow.outstanding = flow.outstanding.saturating_sub(1);
+        if acknowledged {
+            flow.first = None;
+        }
+    }
+
+    /// Segments that wait.
+    pub(crate) fn segments(&self) -> usize {
+        self.segments
+    }
+
+    /// Bytes that wait, as they were read.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Takes lanes back from flows that have been idle for long.
+    pub(crate) fn sweep(&mut self, now: Time) {
+        if now.since(self.swept_at) < SWEEP_INTERVAL {
+            return;
+        }
+        self.swept_at = now;
+        for (index, flow) in self.flows.iter_mut().enumerate() {
+            let idle = flow.queue.is_empty()
+                && flow.outstanding == 0
+                && !flow.listed
+                && now.since(flow.active_at) > IDLE_MAX;
+            if idle && let Some(key) = flow.key.take() {
+                self.table.remove(&key);
+                self.free.push_back(index as u16);
+                flow.queue = VecDeque::new();
+            }
+        }
+    }
+
+    /// Lets go of every packet that waits.
+    pub(crate) fn clear<T: Copy + Default>(&mut self, slots: &mut Slots<T>) {
+        for flow in &mut self.flows {
+            for queued in flow.queue.drain(..) {
+                slots.release(queued.slot);
+            }
+            flow.bytes = 0;
+        }
+        (self.segments, self.bytes) = (0, 0);
+    }
+
+    fn flow(&mut self, now: Time, key: FlowKey) -> u16 {
+        if let Some(&index) = self.table.get(&key) {
+            return index;
+        }
+        let index = match self.free.pop_front() {
+            Some(index) => index,
+            None if self.flows.len() < FLOWS_MAX => {
+                self.flows.push(Flow::new(now));
+                (self.flows.len() - 1) as u16
+            }
+            None => return self.shared(&key),
+        };
+        let flow = &mut self.flows[usize::from(index)];
+        // The next multiple of 2^16: any of the flow's first datagrams tells where it began.
+        flow.sequence = (flow.sequence + !TENANCY_MASK) & TENANCY_MASK & SEQUENCE_MASK;
+        flow.first = Some(flow.sequence);
+        flow.key = Some(key);
+        self.table.insert(key, index);
+        index
+    }
+
+    fn shared(&self, key: &FlowKey) -> u16 {
+        use std::hash::BuildHasher;
+        (self.hash.hash_one(key) % self.flows.len() as u64) as u16
+    }
+}
+
+impl Flow {
+    fn new(now: Time) -> Self {
+        Self {
+            key: None,
+            queue: VecDeque::new(),
+            bytes: 0,
+            deficit: 0,
+            listed: false,
+            sequence: 0,
+            first: None,
+            outstanding: 0,
+            active_at: now,
+        }
+    }
+}
+
+/// One lane a flow; lane 0 is the unordered one.
+const FLOWS_MAX: usize = LANES - 1;
+
+/// Bytes a flow may send in its turn: a few full packets, so that a turn fills a batch.
+const QUANTUM: i32 = 6000;
+
+const SEQUENCE_MASK: u32 = 0xff_ffff;
+const TENANCY_MASK: u32 = 0xff_0000;
+
+/// The receiver keeps its side of an idle lane five seconds longer.
+const IDLE_MAX: Span = Span::secs(10);
+
+const SWEEP_INTERVAL: Span = Span::secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{packet::Headers, segment::Offload};
+
+    #[test]
+    fn a_sparse_flow_passes_a_standing_one() {
+        let mut world = World::new();
+        for _ in 0..20 {
+            world.push(Time(0), 1, 1400);
+        }
+        for _ in 0..6 {
+            world.take();
+        }
+        world.push(Time(0), 2, 100);
+
+        assert_eq!(world.take(), (2, 0, true), "before the rest of flow 1");
+    }
+
+    #[test]
+    fn standing_flows_share_by_bytes() {
+        let mut world = World::new();
+        for _ in 0..300 {
+            world.push(Time(0), 1, 1400);
+            world.push(Time(0), 2, 700);
+        }
+
+        let mut bytes = [0, 0];
+        for _ in 0..200 {
+            let (flow, ..) = world.take();
+            bytes[flow - 1] += if flow == 1 { 1400 } else { 700 };
+        }
+
+        let [one, two] = bytes.map(|bytes| bytes as f64);
+        assert!((0.9..1.1).contains(&(one / two)), "{one} against {two}");
+    }
+
+    #[test]
+    fn a_lane_is_taken_back_after_ten_idle_seconds_and_begins_at_a_multiple() {
+        let mut world = World::new();
+        world.push(Time(0), 1, 100);
+        assert_eq!(world.take(), (1, 0, true));
+        assert!(world.ingress.is_first(0, 0));
+        world.ingress.head();
+        world.ingress.sweep(Time(11_000_000));
+        assert_eq!(world.ingress.free.len(), 0, "a segment is on its way");
+        world.ingress.on_settled(0, true);
+        assert!(!world.ingress.is_first(0, 0));
+
+        world.ingress.sweep(Time(12_000_000));
+        world.push(Time(12_000_000), 7, 100);
+
+        assert_eq!(world.take(), (7, 0x01_0000, true));
+        assert!(world.ingress.is_first(0, 0x01_0000));
+    }
+
+    #[test]
+    fn a_flow_that_has_enough_waiting_is_refused() {
+        let mut world = World::new();
+        assert!(world.push_bounded(1, 1000, 1500));
+        assert!(world.push_bounded(1, 1000, 1500));
+        assert!(!world.push_bounded(1, 1000, 1500));
+        assert!(world.push_bounded(2, 1000, 1500));
+    }
+
+    struct World {
+        ingress: Ingress,
+        slots: Slots<u8>,
+    }
+
+    impl World {
+        fn new() -> Self {
+            Self { ingress: Ingress::new(FlowHash([1, 2])), slots: Slots::new(1 << 24) }
+        }
+
+        fn push(&mut self, now: Time, flow: u8, len: usize) {
+            let packet = packet(flow, len);
+            let headers = Headers::parse(&packet).expect("well-formed");
+            let cut = Cut::new(&packet, &headers, Offload::default()).expect("one segment");
+            let slot = self.slots.insert(&packet, flow).expect("room");
+            assert!(self.ingress.push(now, headers.flow(), slot, cut, len, usize::MAX));
+        }
+
+        fn push_bounded(&mut self, flow: u8, len: usize, max: usize) -> bool {
+            let packet = packet(flow, len);
+            let headers = Headers::parse(&packet).expect("well-formed");
+            let cut = Cut::new(&packet, &headers, Offload::default()).expect("one segment");
+            let slot = self.slots.insert(&packet, flow).expect("room");
+            self.ingress.push(Time(0), headers.flow(), slot, cut, len, max)
+        }
+
+        /// The flow whose turn it was, the sequence, and whether the packet is done with.
+        fn take(&mut self) -> (usize, u32, bool) {
+            let head = self.ingress.head().expect("something waits");
+            let flow = usize::from(self.slots.note(head.slot));
+            let (sequence, last) = self.ingress.take(&head);
+            (flow, sequence, last)
+        }
+    }
+
+    fn packet(flow: u8, len: usize) -> Vec<u8> {
+        let mut packet = vec![0; len];
+        packet[0] = 0x45;
+        packet[2..4].copy_from_slice(&(len as u16).to_be_bytes());
+        packet[9] = 17;
+        packet[12..20].copy_from_slice(&[10, 0, 0, flow, 10, 0, 1, 1]);
+        packet
+    }
+}

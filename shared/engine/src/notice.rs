@@ -1,0 +1,91 @@
+//! What the two halves of a session tell each other.
+
+use crate::{
+    path::{FourTuple, PathId},
+    time::Time,
+    wire::feedback::Report,
+};
+
+/// Said by `Inbound`, heard by `Outbound`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Heard {
+    /// The peer gives a path up.
+    Close(PathId),
+    /// Something authentic arrived in a key epoch newer than any before.
+    Epoch(u32),
+    /// The peer says what arrived on one of our paths.
+    Feedback {
+        /// What it says.
+        report: Report,
+        /// The peer's clock when it said so, low half.
+        stamp: u32,
+        /// When it arrived.
+        at: Time,
+    },
+    /// The newest datagram of a path came from another address than the path has.
+    Moved {
+        /// The path.
+        path: PathId,
+        /// Where it came from.
+        from: FourTuple,
+        /// Bytes that came from there since the notice before.
+        bytes: u32,
+    },
+    /// A path's own address shows life, after another address claimed the path.
+    Present(PathId),
+    /// A datagram arrived on a path that had none before.
+    Opened {
+        /// The path.
+        path: PathId,
+        /// Where it came from.
+        from: FourTuple,
+    },
+    /// The peer ranks a path.
+    Preference {
+        /// The path.
+        path: PathId,
+        /// Its rank.
+        rank: u8,
+    },
+    /// The peer asks for a reply.
+    Probe {
+        /// On this path.
+        path: PathId,
+        /// With this token.
+        token: u64,
+        /// From here.
+        from: FourTuple,
+    },
+    /// The peer answers a probe of ours.
+    Reply {
+        /// On this path.
+        path: PathId,
+        /// With its token.
+        token: u64,
+        /// From here.
+        from: FourTuple,
+    },
+    /// It is time to tell the peer what arrived.
+    Report(Report),
+}
+
+/// Said by `Outbound`, heard by `Inbound`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Told {
+    /// The peer knows what arrived up to this number: it need not be reported again.
+    ReportSeen {
+        /// The path.
+        path: PathId,
+        /// The epoch, modulo 4.
+        epoch: u8,
+        /// The largest number of the report.
+        largest: u64,
+    },
+    /// A path's address, as it is sent to.
+    Settled {
+        /// The path.
+        path: PathId,
+        /// Its address.
+        tuple: FourTuple,
+    },
+}

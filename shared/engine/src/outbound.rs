@@ -1,0 +1,478 @@
+//! The sending half of a session.
+//!
+//! ```text
+//! packet ─ clamp ─ queue of its flow ─ scheduler ─ segment, sequence, stamp, number ─ seal ─ batch
+//! Heard  ─ acknowledge, lose, repair ─ path states ─ messages ──────────────────────────┘
+//! ```
+//! Only this half numbers, stamps, seals and sends, messages included: one owner for each counter,
+//! and on every path the order of stamps is the order of sending.
+
+use std::collections::VecDeque;
+
+use rand::{Rng, SeedableRng, rngs::StdRng};
+
+use self::{batch::Batch, path::Path};
+use crate::{
+    clamp, icmp,
+    ingress::Ingress,
+    keys::SealingKeys,
+    notice::{Heard, Told},
+    packet::{Ecn, FlowHash, Headers},
+    path::{
+        FourTuple, PathId, PathSnapshot, PathState,
+        sent::{Segment, Sent},
+    },
+    scheduler::{Mode, Scheduler},
+    segment::{self, Cut, Offload},
+    slots::Slots,
+    stats::OutboundStats,
+    time::{Span, Time},
+    wire::{PATHS_MAX, feedback::Report, message::Message},
+};
+
+mod batch;
+mod data;
+mod messages;
+mod path;
+mod settle;
+mod watch;
+
+/// A batch of datagrams for one system call.
+#[derive(Clone, Copy, Debug)]
+pub struct Transmit<'a> {
+    /// The path they belong to.
+    pub path: PathId,
+    /// Where they go.
+    pub tuple: FourTuple,
+    /// The ECN field of their outer headers.
+    pub ecn: Ecn,
+    /// The datagrams in a row.
+    pub bytes: &'a [u8],
+    /// The length of each but the last, which may be shorter.
+    pub segment_size: usize,
+}
+
+/// Something that happened, for logs and for the driver.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Event {
+    /// A path's state changed.
+    Path {
+        /// The path.
+        path: PathId,
+        /// What it was.
+        from: PathState,
+        /// What it is.
+        to: PathState,
+    },
+    /// A path's datagrams go to another address than before.
+    Rebound(PathId),
+    /// The longest packet that the tunnel carries changed.
+    TunnelMtu(u16),
+}
+
+/// Queues packets, schedules, numbers, seals, and repairs.
+pub struct Outbound {
+    keys: SealingKeys,
+    /// The peer's slot of this session.
+    peer_slot: u32,
+    /// Whether we answer for paths that the peer opens: the server does.
+    accepts_paths: bool,
+    scheduler: Box<dyn Scheduler>,
+    slots: Slots<Note>,
+    ingress: Ingress,
+    paths: [Option<Box<Path>>; PATHS_MAX],
+    /// Segments to be sent again, oldest first.
+    repair: VecDeque<Segment>,
+    /// Reports to be sent, by the path that they are about.
+    reports: [Option<Report>; PATHS_MAX],
+    reports_sent: u32,
+    /// The version of the state block, and the last one that the peer has acknowledged.
+    state: u16,
+    state_acknowledged: u16,
+    state_sent_at: Time,
+    allowance_told: Span,
+    stamp: Time,
+    epoch: EpochAge,
+    epoch_limits: EpochLimits,
+    standing: Standing,
+    tunnel_mtu: u16,
+    /// The path whose batch was handed out last.
+    offered: Option<PathId>,
+    notices: VecDeque<Told>,
+    events: VecDeque<Event>,
+    errors: VecDeque<Box<[u8]>>,
+    random: StdRng,
+    settled: Vec<Sent>,
+    stats: OutboundStats,
+}
+
+/// What is known of a packet in a slot.
+#[derive(Clone, Copy, Debug, Default)]
+struct Note {
+    cut: Option<Cut>,
+    ecn: Ecn,
+}
+
+/// How far the current epoch has gone.
+#[derive(Clone, Copy, Debug)]
+struct EpochAge {
+    since: Time,
+    datagrams: u64,
+    /// The newest epoch that the peer has sealed in.
+    confirmed: u32,
+}
+
+/// When the sender goes on to the next key epoch.
+#[derive(Clone, Copy, Debug)]
+pub struct EpochLimits {
+    /// After so many datagrams, over all paths.
+    pub datagrams: u64,
+    /// After so long.
+    pub age: Span,
+}
+
+impl Default for EpochLimits {
+    /// Far below what the ciphers allow (RFC 9001, 6.6: 2^23 packets of 2^14 bytes for AES-GCM at
+    /// its strictest margin; ours are a tenth as long), and as often as WireGuard.
+    fn default() -> Self {
+        Self { datagrams: 1 << 25, age: Span::secs(600) }
+    }
+}
+
+/// Whether the queue has been standing.
+#[derive(Clone, Copy, Debug, Default)]
+struct Standing {
+    /// Since when something has been waiting without a pause.
+    since: Option<Time>,
+    empty_since: Option<Time>,
+    backlogged: bool,
+}
+
+/// What an [`Outbound`] is made of.
+pub(crate) struct OutboundConfig {
+    pub(crate) peer_slot: u32,
+    pub(crate) accepts_paths: bool,
+    pub(crate) mode: Mode,
+    pub(crate) epoch_limits: EpochLimits,
+    pub(crate) seed: [u8; 32],
+}
+
+impl Outbound {
+    pub(crate) fn new(now: Time, keys: SealingKeys, config: OutboundConfig) -> Self {
+        let mut random = StdRng::from_seed(config.seed);
+        let hash = FlowHash([random.next_u64(), random.next_u64()]);
+        Self {
+            keys,
+            peer_slot: config.peer_slot,
+            accepts_paths: config.accepts_paths,
+            scheduler: config.mode.scheduler(),
+            slots: Slots::new(SLOT_BYTES_MAX),
+            ingress: Ingress::new(hash),
+            paths: [const { None }; PATHS_MAX],
+            repair: VecDeque::new(),
+            reports: [None; PATHS_MAX],
+            reports_sent: 0,
+            state: 0,
+            state_acknowledged: 0,
+            state_sent_at: Time::ZERO,
+            allowance_told: Span::ZERO,
+            stamp: Time::ZERO,
+            epoch: EpochAge { since: now, datagrams: 0, confirmed: 0 },
+            epoch_limits: config.epoch_limits,
+            standing: Standing::default(),
+            tunnel_mtu: 0,
+            offered: None,
+            notices: VecDeque::new(),
+            events: VecDeque::new(),
+            errors: VecDeque::new(),
+            random,
+            settled: Vec::new(),
+            stats: OutboundStats::default(),
+        }
+    }
+
+    /// Takes in a packet from the TUN device: one, or a super-packet as `offload` says.
+    pub fn handle_packet(&mut self, now: Time, offload: Offload, packet: &[u8]) {
+        let parsed = Headers::parse(packet)
+            .and_then(|headers| Some((headers, Cut::new(packet, &headers, offload)?)));
+        // Where a super-packet's IP header states a length, it is that of the whole.
+        let Some((headers, cut)) = parsed.filter(|(headers, _)| headers.len == packet.len()) else {
+            self.stats.dropped_malformed += 1;
+            return;
+        };
+        let segments = u64::from(cut.count);
+        self.stats.packets += segments;
+        self.stats.bytes += packet.len() as u64;
+        if cut.len(0) > usize::from(self.tunnel_mtu) && self.tunnel_mtu > 0 {
+            self.refuse_size(packet, &headers);
+            return;
+        }
+        let note = Note { cut: Some(cut), ecn: Ecn::of(packet) };
+        let Some(slot) = self.slots.insert(packet, note) else {
+            self.stats.dropped_full += segments;
+            return;
+        };
+        let stored = self.slots.packet_mut(slot);
+        if self.tunnel_mtu > 0 {
+            clamp::clamp(stored, &headers, self.tunnel_mtu);
+        }
+        if let (1, Some((start, offset))) = (cut.count, offload.checksum)
+            && !segment::complete(stored, start, offset)
+        {
+            self.slots.release(slot);
+            self.stats.dropped_malformed += 1;
+            return;
+        }
+        let bytes_max = self.flow_bytes_max();
+        if !self.ingress.push(now, headers.flow(), slot, cut, packet.len(), bytes_max) {
+            self.slots.release(slot);
+            self.stats.dropped_full += segments;
+        }
+        self.note_standing(now);
+    }
+
+    /// Opens a path in a slot that had none: probes it, and uses it once the peer answers.
+    pub fn open_path(&mut self, now: Time, id: PathId, tuple: FourTuple, rank: u8) {
+        if self.paths.get(id.index()).is_none_or(|path| path.is_some()) {
+            return;
+        }
+        let path = Path::new(now, id, tuple, rank, self.keys.epoch);
+        self.paths[id.index()] = Some(Box::new(path));
+        self.change_state();
+    }
+
+    /// Gives a path up for good: its link is gone.
+    pub fn close_path(&mut self, now: Time, id: PathId) {
+        self.enter(now, id, PathState::Closed);
+    }
+
+    /// Takes a path for dead at once: the kernel says that its link carries nothing.
+    pub fn fail_path(&mut self, now: Time, id: PathId) {
+        let state = self.path(id).map(|path| path.state);
+        if matches!(state, Some(PathState::Up | PathState::Suspect | PathState::Probation)) {
+            self.enter(now, id, PathState::Dead);
+        }
+    }
+
+    /// Probes a path that is not up at once: something about its link has changed.
+    pub fn wake_path(&mut self, now: Time, id: PathId) {
+        if let Some(path) = self.path_mut(id)
+            && path.state != PathState::Up
+        {
+            path.probe.next_at = now;
+        }
+    }
+
+    /// Changes where a path's datagrams go: the client's link has another address, or socket.
+    pub fn move_path(&mut self, now: Time, id: PathId, tuple: FourTuple) {
+        if let Some(path) = self.path_mut(id) {
+            path.tuple = tuple;
+            path.batch.clear();
+            path.blocked = false;
+            path.probe.next_at = now;
+        }
+    }
+
+    /// Takes in what [`Inbound`](crate::Inbound) heard.
+    pub fn handle_notice(&mut self, now: Time, heard: Heard) {
+        match heard {
+            Heard::Close(path) => {
+                if self.path(path).is_some_and(|path| path.state != PathState::Closed) {
+                    self.enter(now, path, PathState::Closed);
+                }
+            }
+            Heard::Epoch(epoch) => self.on_epoch(now, epoch),
+            Heard::Feedback { report, stamp, at } => self.on_feedback(now, &report, stamp, at),
+            Heard::Moved { path, from, bytes } => self.on_moved(now, path, from, bytes),
+            Heard::Opened { path, from } => {
+                if self.accepts_paths {
+                    self.open_path(now, path, from, 0);
+                }
+            }
+            Heard::Preference { path, rank } => {
+                if let Some(path) = self.path_mut(path) {
+                    path.rank = rank;
+                }
+            }
+            Heard::Present(path) => {
+                if let Some(claim) = self.path_mut(path).and_then(|path| path.claim.as_mut()) {
+                    claim.present_at = Some(now);
+                }
+            }
+            Heard::Probe { path, token, from } => self.on_probe(path, token, from),
+            Heard::Reply { path, token, from } => self.on_reply(now, path, token, from),
+            Heard::Report(report) => {
+                if let Some(slot) = self.reports.get_mut(usize::from(report.path)) {
+                    *slot = Some(report);
+                }
+            }
+        }
+    }
+
+    /// The next batch to send. It counts as sent unless [`on_blocked`](Self::on_blocked) is called
+    /// before anything else.
+    pub fn poll_transmit(&mut self, now: Time) -> Option<Transmit<'_>> {
+        if let Some(offered) = self.offered.take()
+            && let Some(path) = self.path_mut(offered)
+        {
+            path.batch.clear();
+        }
+        if !self.is_staged() {
+            self.stage(now);
+        }
+        let path =
+            self.paths.iter().flatten().find(|path| !path.batch.is_empty() && !path.blocked)?;
+        let (id, tuple) = (path.id, path.batch.tuple?);
+        self.offered = Some(id);
+        let Batch { bytes, segment_size, ecn, .. } = &self.paths[id.index()].as_ref()?.batch;
+        Some(Transmit { path: id, tuple, ecn: *ecn, bytes, segment_size: *segment_size })
+    }
+
+    /// The socket did not take the batch that was polled last: it is kept, and given again after
+    /// [`on_writable`](Self::on_writable).
+    pub fn on_blocked(&mut self) {
+        if let Some(id) = self.offered.take()
+            && let Some(path) = self.path_mut(id)
+        {
+            path.blocked = true;
+        }
+    }
+
+    /// The path's socket takes datagrams again.
+    pub fn on_writable(&mut self, id: PathId) {
+        if let Some(path) = self.path_mut(id) {
+            path.blocked = false;
+        }
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Time) {
+        self.watch(now);
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout), and to poll for transmits, if nothing
+    /// happens before.
+    pub fn poll_timeout(&self, now: Time) -> Time {
+        self.next_timeout(now)
+    }
+
+    /// The next thing that [`Inbound`](crate::Inbound) has to be told.
+    pub fn poll_notice(&mut self) -> Option<Told> {
+        self.notices.pop_front()
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// The next packet to be written to the TUN device: an error for a local sender.
+    pub fn poll_error(&mut self) -> Option<Box<[u8]>> {
+        self.errors.pop_front()
+    }
+
+    /// What was counted.
+    pub fn stats(&self) -> OutboundStats {
+        self.stats
+    }
+
+    /// The mode in which packets are steered.
+    pub fn set_mode(&mut self, mode: Mode) {
+        self.scheduler = mode.scheduler();
+    }
+
+    /// Bytes of packets that wait to be sent or acknowledged.
+    pub fn slot_bytes(&self) -> usize {
+        self.slots.used()
+    }
+
+    /// The longest inner packet that every usable path carries; 0 before any path is up.
+    pub fn tunnel_mtu(&self) -> u16 {
+        self.tunnel_mtu
+    }
+
+    /// The usable path on which a message arrives soonest.
+    pub fn best_path(&self) -> Option<PathId> {
+        self.best().map(|path| path.id)
+    }
+
+    /// What a path looks like.
+    pub fn path_snapshot(&self, id: PathId) -> Option<PathSnapshot> {
+        self.path(id).map(|path| PathSnapshot {
+            id,
+            tuple: path.tuple,
+            state: path.state,
+            quiet: !path.live,
+            rank: path.rank,
+            srtt: path.rtt.measured(),
+            rttvar: path.rtt.variation(),
+            min_rtt: path.rtt.minimum(),
+            rate: path.window.rate(),
+            window: path.window.size(),
+            mtu: path.mtu.confirmed(),
+            sent: path.stats,
+            received: Default::default(),
+        })
+    }
+
+    fn path(&self, id: PathId) -> Option<&Path> {
+        self.paths.get(id.index())?.as_deref()
+    }
+
+    fn path_mut(&mut self, id: PathId) -> Option<&mut Path> {
+        self.paths.get_mut(id.index())?.as_deref_mut()
+    }
+
+    /// The next stamp: stamps never repeat, on all paths together.
+    fn next_stamp(&mut self, now: Time) -> Time {
+        self.stamp = Time(now.0.max(self.stamp.0 + 1));
+        self.stamp
+    }
+
+    /// How much of one flow may wait: what all paths carry in a while, so that a lone TCP flow can
+    /// halve its window and still fill them.
+    fn flow_bytes_max(&self) -> usize {
+        let usable = self.paths.iter().flatten().filter(|path| path.state == PathState::Up);
+        let rate: u64 = usable.map(|path| path.window.rate()).sum();
+        (FLOW_DELAY_MAX.carries(rate) as usize).clamp(FLOW_BYTES_MIN, FLOW_BYTES_MAX)
+    }
+
+    /// Tells the sender of a packet that it is too long for the tunnel.
+    fn refuse_size(&mut self, packet: &[u8], headers: &Headers) {
+        self.stats.dropped_too_big += 1;
+        if self.errors.len() >= ERRORS_MAX {
+            return;
+        }
+        let mut out = [0; icmp::ERROR_MAX];
+        if let Some(len) = icmp::too_big(packet, headers, self.tunnel_mtu, &mut out) {
+            self.errors.push_back(out[..len].into());
+        }
+    }
+
+    fn push_event(&mut self, event: Event) {
+        if self.events.len() < EVENTS_MAX {
+            self.events.push_back(event);
+        }
+    }
+}
+
+/// Packets that wait, and those sent and not acknowledged: 1 Gbit/s for half a second.
+const SLOT_BYTES_MAX: usize = 64 << 20;
+
+/// A flow's queue holds what the paths carry in this time.
+const FLOW_DELAY_MAX: Span = Span::millis(80);
+/// Before a rate is known, and on slow links: two super-packets.
+const FLOW_BYTES_MIN: usize = 128 << 10;
+const FLOW_BYTES_MAX: usize = 16 << 20;
+
+/// ICMP errors that wait for the driver; more in one turn are dropped, as a router would.
+const ERRORS_MAX: usize = 16;
+
+/// Events that wait for the driver. Each path causes a few.
+const EVENTS_MAX: usize = 256;
+
+/// The message that says which paths carry data.
+fn live_message(paths: &[Option<Box<Path>>; PATHS_MAX]) -> Message {
+    let live = paths.iter().flatten().filter(|path| path.live);
+    Message::Live(live.fold(0, |bits, path| bits | path.id.bit()))
+}

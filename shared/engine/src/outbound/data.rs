@@ -1,0 +1,390 @@
+//! From the queue into datagrams: scheduling, segmenting, stamping, sealing.
+
+use super::{Note, Outbound, path::Path};
+use crate::{
+    ingress::Ingress,
+    packet::Ecn,
+    path::{
+        FourTuple, PathId, PathState,
+        sent::{Content, Segment},
+    },
+    scheduler::{Choice, PacketView, PathView},
+    time::{Span, Time},
+    wire::{
+        self, Flags, INNER_LEN, Inner, Kind, OUTER_LEN, OVERHEAD, Outer, PATHS_MAX, ReceiverIndex,
+        TAG_LEN,
+    },
+};
+
+impl Outbound {
+    /// Fills batches with what may be sent: messages first, then what is sent again, then the queue.
+    pub(super) fn stage(&mut self, now: Time) {
+        self.stage_messages(now);
+        if self.is_staged() {
+            return;
+        }
+        let mut turn = Turn::new(self, now);
+        while self.stage_repair(now, &mut turn) {}
+        if self.repair.is_empty() {
+            while self.stage_queued(now, &mut turn) {}
+        }
+        self.note_refused(now);
+        if !self.is_staged() {
+            // A path had to be announced as live before data may go.
+            self.stage_messages(now);
+        }
+        self.note_standing(now);
+    }
+
+    pub(super) fn is_staged(&self) -> bool {
+        self.paths.iter().flatten().any(|path| !path.batch.is_empty() && !path.blocked)
+    }
+
+    /// Keeps account of whether the queue is standing: then every path is worth using, and stays so
+    /// until the queue has been empty for a round trip.
+    pub(super) fn note_standing(&mut self, now: Time) {
+        let up = || self.paths.iter().flatten().filter(|path| path.state == PathState::Up);
+        let delays = || up().filter_map(|path| path.delay);
+        let spread = match (delays().max(), delays().min()) {
+            (Some(max), Some(min)) => Span((max - min).max(0) as u64),
+            _ => Span::ZERO,
+        };
+        let rtt = up().map(|path| path.rtt.smoothed()).max().unwrap_or_default();
+        let standing = &mut self.standing;
+        if self.ingress.segments() > 0 {
+            let since = *standing.since.get_or_insert(now);
+            standing.empty_since = None;
+            standing.backlogged |= now.since(since) >= (spread * 2).max(STANDING);
+        } else {
+            let empty_since = *standing.empty_since.get_or_insert(now);
+            standing.since = None;
+            standing.backlogged &= now.since(empty_since) < rtt;
+        }
+    }
+
+    /// Stages one segment that is sent again. Returns whether to go on.
+    fn stage_repair(&mut self, now: Time, turn: &mut Turn) -> bool {
+        let Some(segment) = self.repair.front().copied() else { return false };
+        if now.since(segment.first_sent) > GIVE_UP_AFTER {
+            self.repair.pop_front();
+            self.give_up(&segment);
+            return true;
+        }
+        let len = self.segment_len(&segment);
+        turn.refresh(self, now, len);
+        let ready =
+            turn.views().iter().filter(|path| path.room && usize::from(path.packet_max) >= len);
+        let Some(id) = ready.min_by_key(|path| path.delay).map(|path| path.id) else {
+            return false;
+        };
+        if !self.prepare(now, id, len, &segment, turn) {
+            return false;
+        }
+        self.repair.pop_front();
+        self.send_segment(now, id, segment, Sending::Again);
+        true
+    }
+
+    /// Stages the segment at the head of the queue. Returns whether to go on.
+    fn stage_queued(&mut self, now: Time, turn: &mut Turn) -> bool {
+        let Some(head) = self.ingress.head() else { return false };
+        turn.refresh(self, now, head.len);
+        if turn.views().is_empty() {
+            return false;
+        }
+        if turn.views().iter().all(|path| usize::from(path.packet_max) < head.len) {
+            if let Some((slot, segments)) = self.ingress.drop_head(&head) {
+                self.slots.release(slot);
+                self.stats.dropped_too_big += u64::from(segments);
+            }
+            return true;
+        }
+        let packet = PacketView { len: head.len as u16, backlogged: self.standing.backlogged };
+        let choice = self.scheduler.select(&packet, turn.views());
+        let (first, second) = match choice {
+            Choice::Both(first, second) => (first, Some(second)),
+            Choice::One(first) => (first, None),
+            Choice::Wait => return false,
+        };
+        let mut segment = Segment {
+            slot: head.slot,
+            index: head.index,
+            flow: head.flow,
+            sequence: 0,
+            first_sent: now,
+            tries: 0,
+        };
+        let ready = self.prepare(now, first, head.len, &segment, turn)
+            && second.is_none_or(|second| self.prepare(now, second, head.len, &segment, turn));
+        if !ready {
+            return false;
+        }
+        let (sequence, last) = self.ingress.take(&head);
+        segment.sequence = sequence;
+        self.slots.hold(head.slot);
+        if second.is_some() {
+            self.slots.hold(head.slot);
+        }
+        if last {
+            self.slots.release(head.slot);
+        }
+        self.send_segment(now, first, segment, Sending::First { copied: second.is_some() });
+        if let Some(second) = second {
+            self.send_segment(now, second, segment, Sending::Copy);
+        }
+        true
+    }
+
+    /// Makes sure that the path's batch takes a segment of this length, and that the peer has been
+    /// told that the path is live. Returns false if something has to be sent first.
+    fn prepare(
+        &mut self,
+        now: Time,
+        id: PathId,
+        len: usize,
+        segment: &Segment,
+        turn: &Turn,
+    ) -> bool {
+        let ecn = self.slots.note(segment.slot).ecn;
+        let others_live = self.paths.iter().flatten().any(|p| p.live && p.id != id);
+        let sole = turn.sole;
+        let Some(path) = self.path_mut(id) else { return false };
+        if !path.live {
+            path.live = true;
+            path.waking = true;
+            path.data_at = now;
+            self.change_state();
+            if others_live {
+                self.announce_state();
+                return false;
+            }
+            return true;
+        }
+        let bytes_max = path.turn_bytes();
+        let tuple = path.destination(now, sole);
+        path.batch.takes(len + OVERHEAD, ecn, &tuple, bytes_max)
+    }
+
+    fn send_segment(&mut self, now: Time, id: PathId, segment: Segment, sending: Sending) {
+        let Note { cut: Some(cut), ecn } = self.slots.note(segment.slot) else { return };
+        let len = cut.len(segment.index);
+        let first = self.ingress.is_first(segment.flow, segment.sequence);
+        let stamp = self.next_stamp(now);
+        let sole = self.is_sole(id);
+        self.count_segment(sending, len);
+        let Some(path) = self.paths[id.index()].as_deref_mut() else { return };
+        let header = Inner {
+            kind: Kind::Packet,
+            flags: Flags {
+                copy: matches!(sending, Sending::Copy),
+                first,
+                retx: matches!(sending, Sending::Again),
+                wake: path.waking,
+            },
+            lane: Ingress::lane(segment.flow),
+            class: CLASS,
+            sequence: segment.sequence,
+            stamp: stamp.low(),
+        };
+        // Copies and retransmissions are not to be marked twice for one packet (RFC 6040 knows no
+        // copies; a mark on either would count for the flow).
+        let ecn = if matches!(sending, Sending::First { .. }) { ecn } else { Ecn::NotEct };
+        let ecn = if path.batch.is_empty() { ecn } else { path.batch.ecn };
+        let tuple = path.destination(now, sole);
+        path.spend_claim(&tuple, len + OVERHEAD);
+        let datagram = path.batch.add(len + OVERHEAD, ecn, tuple);
+        let packet = self.slots.packet(segment.slot);
+        let payload = OUTER_LEN + INNER_LEN;
+        cut.emit(packet, segment.index, &mut datagram[payload..payload + len]);
+        datagram[OUTER_LEN..payload].copy_from_slice(&header.emit());
+        let copied = matches!(sending, Sending::Copy | Sending::First { copied: true });
+        path.data_at = now;
+        path.marks = 0;
+        path.full_since = None;
+        path.charge(now, len + OVERHEAD);
+        self.seal(now, id, Content::Packet(segment, copied), stamp, len + OVERHEAD, true);
+    }
+
+    fn count_segment(&mut self, sending: Sending, len: usize) {
+        let (len, stats) = (len as u64, &mut self.stats);
+        stats.header_bytes += OVERHEAD as u64;
+        match sending {
+            Sending::Again => {
+                stats.retransmissions += 1;
+                stats.retransmission_bytes += len;
+            }
+            Sending::Copy => {
+                stats.copies += 1;
+                stats.copy_bytes += len;
+            }
+            Sending::First { .. } => {
+                stats.packets_sent += 1;
+                stats.bytes_sent += len;
+            }
+        }
+    }
+
+    /// Numbers and seals the datagram that was added last to the path's batch, and remembers it.
+    pub(super) fn seal(
+        &mut self,
+        now: Time,
+        id: PathId,
+        content: Content,
+        stamp: Time,
+        len: usize,
+        eliciting: bool,
+    ) {
+        self.advance_epoch(now);
+        let Some(path) = self.paths[id.index()].as_deref_mut() else { return };
+        if path.epoch != self.keys.epoch {
+            path.epoch = self.keys.epoch;
+            path.number = 0;
+            path.sent.start_epoch(path.epoch);
+        }
+        let number = path.number;
+        path.number += 1;
+        self.epoch.datagrams += 1;
+        let outer = Outer {
+            epoch: (path.epoch & 3) as u8,
+            index: ReceiverIndex { session: self.peer_slot, path: id.0 },
+            number: number as u32,
+        };
+        let start = path.batch.bytes.len() - len;
+        let datagram = &mut path.batch.bytes[start..];
+        let clear = outer.emit();
+        datagram[..OUTER_LEN].copy_from_slice(&clear);
+        let nonce = wire::nonce(id.0, number);
+        let end = len - TAG_LEN;
+        let tag = self.keys.cipher.seal(nonce, &clear, &mut datagram[OUTER_LEN..end]);
+        datagram[end..].copy_from_slice(&tag);
+        path.push_sent(content, stamp, len, eliciting);
+    }
+
+    fn segment_len(&self, segment: &Segment) -> usize {
+        self.slots.note(segment.slot).cut.map_or(0, |cut| cut.len(segment.index))
+    }
+
+    /// Notes on every usable path without room that it was what limited sending.
+    fn note_refused(&mut self, now: Time) {
+        if self.ingress.segments() == 0 && self.repair.is_empty() {
+            return;
+        }
+        for path in self.paths.iter_mut().flatten() {
+            let full = usize::from(path.packet_max()) + OVERHEAD;
+            if path.state == PathState::Up && !path.has_room(now, full) {
+                path.window.on_refused();
+                path.full_since.get_or_insert(now);
+            }
+        }
+    }
+
+    /// Whether no other path may carry data.
+    pub(super) fn is_sole(&self, id: PathId) -> bool {
+        !self.paths.iter().flatten().any(|path| path.id != id && path.state == PathState::Up)
+    }
+}
+
+/// In what role a segment is sent.
+#[derive(Clone, Copy, Debug)]
+enum Sending {
+    Again,
+    Copy,
+    First { copied: bool },
+}
+
+/// The paths as schedulers see them, kept up while batches are filled.
+pub(super) struct Turn {
+    views: [Option<PathView>; PATHS_MAX],
+    list: Vec<PathView>,
+    /// Whether only one path may carry data.
+    pub(super) sole: bool,
+}
+
+impl Turn {
+    fn new(outbound: &Outbound, now: Time) -> Self {
+        let mut turn = Self { views: [None; PATHS_MAX], list: Vec::new(), sole: false };
+        turn.look(outbound, now);
+        turn
+    }
+
+    fn views(&self) -> &[PathView] {
+        &self.list
+    }
+
+    fn look(&mut self, outbound: &Outbound, now: Time) {
+        let usable =
+            || outbound.paths.iter().flatten().filter(|path| outbound.is_usable(now, path));
+        let base = usable().filter_map(|path| path.delay).min().unwrap_or(0);
+        self.sole = usable().count() == 1;
+        for path in usable() {
+            let delay = match path.delay {
+                Some(delay) => Span((delay - base).max(0) as u64),
+                None => path.rtt.smoothed() / 2,
+            };
+            self.views[path.id.index()] = Some(PathView {
+                id: path.id,
+                rank: path.rank,
+                room: false,
+                full_for: path.full_since.map_or(Span::ZERO, |since| now.since(since)),
+                delay,
+                wait: Span::ZERO,
+                packet_max: path.packet_max(),
+            });
+        }
+    }
+
+    /// Looks again at which paths have room for a packet of this length.
+    fn refresh(&mut self, outbound: &Outbound, now: Time, len: usize) {
+        self.list.clear();
+        for view in self.views.iter_mut().flatten() {
+            let Some(path) = outbound.path(view.id) else { continue };
+            let in_batch = path.batch.bytes.len();
+            view.room = path.has_room(now, len + OVERHEAD)
+                && (in_batch == 0 || in_batch + len + OVERHEAD <= path.turn_bytes().max(1));
+            view.wait =
+                if view.room { Span::ZERO } else { FEEDBACK_WAIT.max(path.next_send.since(now)) };
+            self.list.push(*view);
+        }
+    }
+}
+
+impl Path {
+    /// Where data goes: to the path's own address, unless only a claimed one is alive.
+    pub(super) fn destination(&self, now: Time, sole: bool) -> FourTuple {
+        match &self.claim {
+            Some(claim)
+                if sole
+                    && claim.present_at.is_none()
+                    && now.since(claim.since) > CLAIM_GRACE
+                    && claim.credit > 0 =>
+            {
+                claim.tuple
+            }
+            _ => self.tuple,
+        }
+    }
+
+    pub(super) fn spend_claim(&mut self, tuple: &FourTuple, len: usize) {
+        if let Some(claim) = &mut self.claim
+            && claim.tuple == *tuple
+        {
+            claim.credit = claim.credit.saturating_sub(len as u64);
+        }
+    }
+}
+
+/// All packets are of one class: bulk.
+const CLASS: u8 = 3;
+
+/// A queue that stands for longer is no burst.
+const STANDING: Span = Span::millis(60);
+
+/// After this, nobody waits for a packet any more (the receiver forgets a lane's numbers later).
+pub(super) const GIVE_UP_AFTER: Span = Span::secs(3);
+
+/// How long a full window takes to open: about half the interval of feedback.
+const FEEDBACK_WAIT: Span = Span::millis(3);
+
+/// How long the path's own address is given to show that it is alive, before data goes to one that
+/// claims to be the same: a copier on the path is ahead by less.
+const CLAIM_GRACE: Span = Span::millis(20);

@@ -1,0 +1,250 @@
+//! Datagrams without packets: probes, replies, reports, the state block, marks, padding.
+
+use super::{Outbound, live_message, path::Path};
+use crate::{
+    packet::Ecn,
+    path::{
+        FourTuple, PathId, PathState,
+        sent::{Content, Messages},
+    },
+    time::{Span, Time},
+    wire::{INNER_LEN, Inner, Kind, OUTER_LEN, OVERHEAD, PATHS_MAX, TAG_LEN, message::Message},
+};
+
+impl Outbound {
+    /// Stages at most one datagram without a packet on each path.
+    pub(super) fn stage_messages(&mut self, now: Time) {
+        let best = self.best().map(|path| path.id);
+        for index in 0..PATHS_MAX {
+            let Some(path) = self.paths[index].as_deref() else { continue };
+            if path.blocked || !path.batch.is_empty() || path.state == PathState::Closed {
+                continue;
+            }
+            let id = path.id;
+            if self.stage_challenge(now, id) || self.stage_padding(now, id) {
+                continue;
+            }
+            let mut payload = Payload::default();
+            self.say_replies(now, id, &mut payload);
+            self.say_reports(id, best, &mut payload);
+            self.say_state(now, id, best, &mut payload);
+            let mark = self.paths[index].as_deref().is_some_and(|path| now >= path.mark_at());
+            if !payload.bytes.is_empty() || mark {
+                self.send_messages(now, id, payload);
+            }
+        }
+    }
+
+    /// The usable path on which a message arrives soonest; any that may answer, if none is usable.
+    pub(super) fn best(&self) -> Option<&Path> {
+        let paths = || self.paths.iter().flatten().map(|path| &**path).filter(|path| !path.blocked);
+        let speed = |path: &&Path| path.delay.unwrap_or(path.rtt.smoothed().0 as i64);
+        let up = paths().filter(|path| path.state == PathState::Up);
+        up.min_by_key(speed).or_else(|| {
+            paths()
+                .filter(|path| !matches!(path.state, PathState::Closed | PathState::Dead))
+                .min_by_key(speed)
+        })
+    }
+
+    /// Something that the state block says has changed.
+    pub(super) fn change_state(&mut self) {
+        self.state = self.state.wrapping_add(1);
+    }
+
+    /// Sends the state block on every live path before any more data: what is stamped after it
+    /// arrives after it.
+    pub(super) fn announce_state(&mut self) {
+        for path in self.paths.iter_mut().flatten() {
+            path.state_due = path.live;
+        }
+    }
+
+    /// Whether the state block has to be said again, if no path asks for it by itself.
+    pub(super) fn state_repeat_at(&self) -> Time {
+        if self.state == self.state_acknowledged {
+            return Time::MAX;
+        }
+        let rtt = self.best().map_or(Span::millis(100), |path| path.rtt.overdue());
+        self.state_sent_at + rtt.max(Span::millis(20))
+    }
+
+    fn say_replies(&mut self, now: Time, id: PathId, payload: &mut Payload) {
+        let token = self.fresh_token(now, id);
+        let Some(path) = self.path_mut(id) else { return };
+        while let Some(token) = path.replies.pop_front() {
+            Message::Reply { token }.emit(&mut payload.bytes);
+            payload.eliciting = true;
+        }
+        if let Some(token) = token {
+            path.probe.token = token;
+            path.probe.sent_at = now;
+            path.probe.answered = false;
+            path.probe.next_at = now + path.probe_interval(now);
+            Message::Probe { token }.emit(&mut payload.bytes);
+            payload.eliciting = true;
+        }
+    }
+
+    /// A token for a probe, if one is due on the path.
+    fn fresh_token(&mut self, now: Time, id: PathId) -> Option<u64> {
+        use rand::Rng;
+        let due = self.path(id)?.probe.next_at <= now;
+        due.then(|| self.random.next_u64())
+    }
+
+    /// Adds the reports that are due: on the fastest path, and every other time on the path that a
+    /// report is about, which proves that direction too.
+    fn say_reports(&mut self, id: PathId, best: Option<PathId>, payload: &mut Payload) {
+        for index in 0..PATHS_MAX {
+            let Some(report) = self.reports[index] else { continue };
+            let own = self.reports_sent % 2 == 1 && self.may_report(index);
+            let carrier =
+                if own { PathId(index as u8) } else { best.unwrap_or(PathId(index as u8)) };
+            if carrier != id || payload.report.is_some() {
+                continue;
+            }
+            self.reports[index] = None;
+            self.reports_sent += 1;
+            Message::Feedback(report).emit(&mut payload.bytes);
+            payload.report = Some((report.path, report.epoch, report.largest));
+            if self.reports_sent % REPORTS_UNASKED == 0 {
+                // Now and then the peer has to acknowledge, or reports would repeat everything.
+                Message::Ping.emit(&mut payload.bytes);
+                payload.eliciting = true;
+            }
+        }
+    }
+
+    fn may_report(&self, index: usize) -> bool {
+        self.paths[index]
+            .as_deref()
+            .is_some_and(|path| path.state == PathState::Up && !path.blocked)
+    }
+
+    fn say_state(&mut self, now: Time, id: PathId, best: Option<PathId>, payload: &mut Payload) {
+        let repeat = best == Some(id) && now >= self.state_repeat_at();
+        let due = self.path(id).is_some_and(|path| path.state_due);
+        if !repeat && !due {
+            return;
+        }
+        live_message(&self.paths).emit(&mut payload.bytes);
+        self.allowance_told = self.allowance();
+        Message::Allowance(self.allowance_told.0 as u32).emit(&mut payload.bytes);
+        if !self.accepts_paths {
+            for path in self.paths.iter().flatten() {
+                Message::Preference { path: path.id.0, rank: path.rank }.emit(&mut payload.bytes);
+                if path.state == PathState::Closed {
+                    Message::Close { path: path.id.0 }.emit(&mut payload.bytes);
+                }
+            }
+        }
+        payload.state = Some(self.state);
+        payload.eliciting = true;
+        self.state_sent_at = now;
+        if let Some(path) = self.path_mut(id) {
+            path.state_due = false;
+        }
+    }
+
+    /// How long the receiver may wait for a retransmission: until the sender hears of the gap and
+    /// the packet comes by the fastest path. Nothing where nothing is sent again.
+    pub(super) fn allowance(&self) -> Span {
+        let up = || self.paths.iter().flatten().filter(|path| path.state == PathState::Up);
+        if !self.repairs() {
+            return Span::ZERO;
+        }
+        let fastest = up().min_by_key(|path| path.rtt.smoothed());
+        let Some(fastest) = fastest else { return Span::ZERO };
+        fastest.rtt.overdue() + fastest.window.queue() + Span::millis(8)
+    }
+
+    /// Whether lost segments are sent again: not where each has a copy, and not on a lone path,
+    /// where the tunnel is to behave like the link.
+    pub(super) fn repairs(&self) -> bool {
+        let up = self.paths.iter().flatten().filter(|path| path.state == PathState::Up);
+        self.scheduler.repairs() && up.count() > 1
+    }
+
+    fn send_messages(&mut self, now: Time, id: PathId, payload: Payload) {
+        let Some(tuple) = self.path(id).map(|path| path.tuple) else { return };
+        let messages = Messages { report: payload.report, state: payload.state };
+        self.send_plain(now, id, tuple, Kind::Message, &payload.bytes, payload.bytes.len());
+        if let Some(path) = self.path_mut(id)
+            && now >= path.mark_at()
+        {
+            path.marks += 1;
+        }
+        let stamp = self.stamp;
+        let len = payload.bytes.len() + OVERHEAD;
+        self.seal(now, id, Content::Messages(messages), stamp, len, payload.eliciting);
+    }
+
+    /// Asks an address that claims to be a path's whether it can be reached. Returns whether it did.
+    fn stage_challenge(&mut self, now: Time, id: PathId) -> bool {
+        let Some(claim) = self.path(id).and_then(|path| path.claim) else { return false };
+        if now < claim.challenge_at {
+            return false;
+        }
+        if let Some(claim) = self.path_mut(id).and_then(|path| path.claim.as_mut()) {
+            claim.challenge_at = now + CHALLENGE_INTERVAL;
+        }
+        let mut payload = Payload::default();
+        Message::Probe { token: claim.token }.emit(&mut payload.bytes);
+        let len = payload.bytes.len();
+        self.send_plain(now, id, claim.tuple, Kind::Message, &payload.bytes, len);
+        let content = Content::Messages(Messages::default());
+        self.seal(now, id, content, self.stamp, len + OVERHEAD, false);
+        true
+    }
+
+    /// Probes the path's MTU, if that is due. Returns whether it did.
+    fn stage_padding(&mut self, now: Time, id: PathId) -> bool {
+        let Some(path) = self.path_mut(id) else { return false };
+        if path.state != PathState::Up {
+            return false;
+        }
+        let Some(size) = path.mtu.poll(now) else { return false };
+        let (tuple, outer) = (path.tuple, path.outer_len());
+        let len = usize::from(size) - outer - OVERHEAD;
+        self.send_plain(now, id, tuple, Kind::Padding, &[], len);
+        self.seal(now, id, Content::Padding, self.stamp, len + OVERHEAD, true);
+        true
+    }
+
+    /// Adds a datagram without a packet to the path's batch, alone, and stamps it.
+    fn send_plain(
+        &mut self,
+        now: Time,
+        id: PathId,
+        tuple: FourTuple,
+        kind: Kind,
+        payload: &[u8],
+        len: usize,
+    ) {
+        let stamp = self.next_stamp(now);
+        self.stats.message_bytes += (len + OVERHEAD) as u64;
+        let Some(path) = self.path_mut(id) else { return };
+        let datagram = path.batch.add(len + OVERHEAD, Ecn::NotEct, tuple);
+        let header = Inner::without_packet(kind, stamp).emit();
+        datagram[OUTER_LEN..OUTER_LEN + INNER_LEN].copy_from_slice(&header);
+        datagram[OUTER_LEN + INNER_LEN..][..payload.len()].copy_from_slice(payload);
+        debug_assert_eq!(datagram.len(), OUTER_LEN + INNER_LEN + len + TAG_LEN);
+        path.batch.close();
+    }
+}
+
+/// The messages of one datagram.
+#[derive(Debug, Default)]
+struct Payload {
+    bytes: Vec<u8>,
+    report: Option<(u8, u8, u64)>,
+    state: Option<u16>,
+    eliciting: bool,
+}
+
+/// Every so many reports ask to be acknowledged.
+const REPORTS_UNASKED: u32 = 8;
+
+/// Who claims a path's address gets no more than one datagram in this time.
+const CHALLENGE_INTERVAL: Span = Span::millis(10);

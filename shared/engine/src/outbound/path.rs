@@ -1,0 +1,226 @@
+//! One path as its sender sees it.
+
+use std::collections::VecDeque;
+
+use super::batch::Batch;
+use crate::{
+    path::{
+        FourTuple, PathId, PathState,
+        mtu::MtuSearch,
+        rtt::RttEstimator,
+        sent::{Content, SentRing},
+        window::Window,
+    },
+    stats::PathSent,
+    time::{Span, Time},
+    wire::{OVERHEAD, message::BACKUP},
+};
+
+/// The sending side of one path.
+#[derive(Debug)]
+pub(super) struct Path {
+    pub(super) id: PathId,
+    pub(super) tuple: FourTuple,
+    /// Another address that claims to be the path's.
+    pub(super) claim: Option<Claim>,
+    pub(super) state: PathState,
+    pub(super) state_since: Time,
+    pub(super) rank: u8,
+    /// Whether the peer waits for this path: it carries data, and has not been said to be quiet.
+    pub(super) live: bool,
+    /// Whether data carries WAKE, until something of it is acknowledged.
+    pub(super) waking: bool,
+    /// The epoch of the numbers, and the next one.
+    pub(super) epoch: u32,
+    pub(super) number: u64,
+    pub(super) sent: SentRing,
+    pub(super) rtt: RttEstimator,
+    pub(super) window: Window,
+    pub(super) mtu: MtuSearch,
+    pub(super) probe: Probe,
+    /// Tokens to be answered.
+    pub(super) replies: VecDeque<u64>,
+    /// Whether the state block has to go out here before any data.
+    pub(super) state_due: bool,
+    /// When the pace lets the next datagram go.
+    pub(super) next_send: Time,
+    pub(super) full_since: Option<Time>,
+    pub(super) data_at: Time,
+    pub(super) marks: u32,
+    /// When the peer last acknowledged or answered something.
+    pub(super) heard_at: Time,
+    /// Mean one-way delay, clocks' offset included.
+    pub(super) delay: Option<i64>,
+    pub(super) bytes_reported: u32,
+    pub(super) ce_reported: u16,
+    pub(super) batch: Batch,
+    /// Whether the socket takes nothing at the moment.
+    pub(super) blocked: bool,
+    pub(super) stats: PathSent,
+}
+
+/// An address that sent the path's newest datagram, and has not proved itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Claim {
+    pub(super) tuple: FourTuple,
+    pub(super) token: u64,
+    pub(super) since: Time,
+    /// When something last came from it.
+    pub(super) heard_at: Time,
+    pub(super) challenge_at: Time,
+    /// Bytes that may be sent there before it has proved itself.
+    pub(super) credit: u64,
+    /// When the path's own address last showed life.
+    pub(super) present_at: Option<Time>,
+}
+
+/// The probing of a path.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Probe {
+    pub(super) token: u64,
+    pub(super) sent_at: Time,
+    pub(super) answered: bool,
+    pub(super) next_at: Time,
+    /// Answers in a row.
+    pub(super) streak: u32,
+}
+
+impl Path {
+    pub(super) fn new(now: Time, id: PathId, tuple: FourTuple, rank: u8, epoch: u32) -> Self {
+        let mut sent = SentRing::default();
+        sent.start_epoch(epoch);
+        Self {
+            id,
+            tuple,
+            claim: None,
+            state: PathState::Validating,
+            state_since: now,
+            rank,
+            live: false,
+            waking: false,
+            epoch,
+            number: 0,
+            sent,
+            rtt: RttEstimator::new(),
+            window: Window::new(),
+            mtu: MtuSearch::new(now),
+            probe: Probe { token: 0, sent_at: now, answered: true, next_at: now, streak: 0 },
+            replies: VecDeque::new(),
+            state_due: false,
+            next_send: now,
+            full_since: None,
+            data_at: now,
+            marks: 0,
+            heard_at: now,
+            delay: None,
+            bytes_reported: 0,
+            ce_reported: 0,
+            batch: Batch::default(),
+            blocked: false,
+            stats: PathSent::default(),
+        }
+    }
+
+    pub(super) fn enter(&mut self, now: Time, state: PathState) {
+        self.state = state;
+        self.state_since = now;
+        self.probe.next_at = now;
+        self.probe.streak = 0;
+    }
+
+    /// IP and UDP headers of the path's datagrams.
+    pub(super) fn outer_len(&self) -> usize {
+        if self.tuple.remote.is_ipv4() { 28 } else { 48 }
+    }
+
+    /// The longest inner packet that the path carries.
+    pub(super) fn packet_max(&self) -> u16 {
+        self.mtu.confirmed() - (self.outer_len() + OVERHEAD) as u16
+    }
+
+    /// Whether a datagram of this length may go now, as far as window and pace are concerned.
+    pub(super) fn has_room(&self, now: Time, len: usize) -> bool {
+        !self.blocked
+            && !self.sent.is_full()
+            && self.sent.in_flight() + len as u64 <= self.window.size()
+            && self.next_send <= now + TURN
+    }
+
+    /// Charges a datagram to the pace.
+    pub(super) fn charge(&mut self, now: Time, len: usize) {
+        let pace = self.window.pace(self.rtt.minimum().unwrap_or(self.rtt.smoothed()));
+        self.next_send = self.next_send.max(now) + Span::of_bytes(len as u64, pace);
+    }
+
+    /// The most bytes of one turn: what the pace carries in half a millisecond, and at least one
+    /// datagram.
+    pub(super) fn turn_bytes(&self) -> usize {
+        let rtt = self.rtt.minimum().unwrap_or(self.rtt.smoothed());
+        TURN.carries(self.window.pace(rtt)) as usize
+    }
+
+    /// How long ago the oldest unanswered datagram may have been sent before the path is suspected.
+    pub(super) fn patience(&self) -> Span {
+        // The peer's report of a lone datagram waits for 20 ms; a loaded host adds a few.
+        self.rtt.overdue() + Span::millis(30)
+    }
+
+    /// Whether something is overdue, and nothing was heard for as long.
+    pub(super) fn is_overdue(&self, now: Time) -> bool {
+        let Some(oldest) = self.sent.oldest() else { return false };
+        now.since(oldest.max(self.heard_at)) > self.patience()
+    }
+
+    /// The time between probes in the path's state.
+    pub(super) fn probe_interval(&self, now: Time) -> Span {
+        let age = now.since(self.state_since);
+        match self.state {
+            PathState::Closed => Span(u64::MAX),
+            PathState::Dead if age < Span::secs(30) => Span::millis(200),
+            PathState::Dead => Span::secs(1),
+            PathState::Probation => Span::millis(50),
+            PathState::Suspect => Span::millis(20),
+            PathState::Up if self.rank >= BACKUP => Span::secs(25),
+            PathState::Up => Span::secs(5),
+            PathState::Validating if age < Span::secs(5) => Span::millis(100),
+            PathState::Validating => Span::secs(1),
+        }
+    }
+
+    /// When the next mark is due: while the path is live and idle, so that the peer's watermark
+    /// moves.
+    pub(super) fn mark_at(&self) -> Time {
+        if !self.live || self.marks >= MARKS_MAX {
+            return Time::MAX;
+        }
+        self.data_at + Span::millis(5 << self.marks)
+    }
+
+    /// When the path is quiet, if nothing more is sent on it.
+    pub(super) fn quiet_at(&self) -> Time {
+        if !self.live || self.sent.awaits_acknowledgement() {
+            return Time::MAX;
+        }
+        self.data_at + self.rtt.overdue().max(Span::millis(50))
+    }
+
+    /// When the path's silence becomes suspicious.
+    pub(super) fn overdue_at(&self) -> Time {
+        match self.sent.oldest() {
+            Some(oldest) => oldest.max(self.heard_at) + self.patience() + Span(1),
+            None => Time::MAX,
+        }
+    }
+
+    pub(super) fn push_sent(&mut self, content: Content, stamp: Time, len: usize, eliciting: bool) {
+        self.sent.push(content, stamp, len as u16, eliciting);
+        self.stats.datagrams += 1;
+        self.stats.bytes += len as u64;
+    }
+}
+
+/// What a path may send in one go, and how early the pace lets it.
+pub(super) const TURN: Span = Span(500);
+
+/// At 5, 10, 20 and 40 ms; then the path is quiet.
+const MARKS_MAX: u32 = 4;

@@ -1,0 +1,271 @@
+//! What feedback, replies and silence say about what was sent.
+
+use super::{Event, Outbound, data::GIVE_UP_AFTER, path::Claim};
+use crate::{
+    notice::Told,
+    path::{
+        FourTuple, PathId, PathState,
+        mtu::MTU_MIN,
+        sent::{Content, Messages, Segment, Sent},
+        window::Progress,
+    },
+    time::{Span, Time},
+    wire::feedback::Report,
+};
+
+impl Outbound {
+    /// The peer says what arrived on a path.
+    pub(super) fn on_feedback(&mut self, now: Time, report: &Report, stamp: u32, at: Time) {
+        let mut settled = std::mem::take(&mut self.settled);
+        let id = PathId(report.path);
+        let Some(path) = self.path_mut(id) else {
+            self.settled = settled;
+            return;
+        };
+        settled.clear();
+        let newest = path.sent.acknowledge(report, |sent| settled.push(*sent));
+        let heard = !settled.is_empty();
+        if let Some(newest) = newest {
+            let held = u64::from(stamp.wrapping_sub(report.received_at) & i32::MAX as u32);
+            let sample = Span(at.since(newest.stamp).0.saturating_sub(held));
+            path.rtt.on_sample(now, sample);
+        }
+        if heard {
+            path.heard_at = now;
+            path.stats.acknowledged += settled.len() as u64;
+        }
+        let fresh = settled.iter().map(|sent| sent.stamp).max();
+        let acknowledged = settled.len();
+        path.sent.lose(REORDERING, now - GIVE_UP_AFTER, |sent| settled.push(*sent));
+        path.stats.lost += (settled.len() - acknowledged) as u64;
+        let lost: u64 = settled[acknowledged..].iter().map(|sent| u64::from(sent.len)).sum();
+        self.on_progress(now, id, report, lost);
+        for sent in &settled[..acknowledged] {
+            self.on_acknowledged(id, sent);
+        }
+        for sent in &settled[acknowledged..] {
+            self.on_lost(now, id, sent);
+        }
+        self.settled = settled;
+        self.on_sign_of_life(now, id, fresh);
+    }
+
+    /// Feeds the path's window and delay.
+    fn on_progress(&mut self, now: Time, id: PathId, report: &Report, lost: u64) {
+        let Some(path) = self.path_mut(id) else { return };
+        let bytes = u64::from(report.bytes.wrapping_sub(path.bytes_reported));
+        // Reports may overtake each other on different paths: an older one says nothing more.
+        if bytes == 0 || bytes > u64::from(u32::MAX / 2) {
+            return;
+        }
+        path.bytes_reported = report.bytes;
+        let marked = report.ce.wrapping_sub(path.ce_reported) != 0;
+        path.ce_reported = report.ce;
+        let delay = i64::from(report.delay_mean);
+        path.delay = Some(match path.delay {
+            Some(before) if before.abs_diff(delay) < 10_000_000 => before + (delay - before) / 4,
+            _ => delay,
+        });
+        let progress = Progress {
+            bytes,
+            delay_mean: delay,
+            delay_min: i64::from(report.delay_min),
+            lost,
+            marked,
+            rtt: path.rtt.smoothed(),
+            rtt_min: path.rtt.minimum().unwrap_or(path.rtt.smoothed()),
+        };
+        path.window.on_feedback(now, &progress);
+    }
+
+    fn on_acknowledged(&mut self, id: PathId, sent: &Sent) {
+        match sent.content {
+            Content::Messages(Messages { report, state }) => {
+                if let Some((path, epoch, largest)) = report {
+                    let path = PathId(path);
+                    self.notices.push_back(Told::ReportSeen { path, epoch, largest });
+                }
+                if let Some(state) = state
+                    && state == self.state
+                {
+                    self.state_acknowledged = state;
+                }
+            }
+            Content::Packet(segment, _) => {
+                self.slots.release(segment.slot);
+                self.ingress.on_settled(segment.flow, true);
+                self.on_size(id, sent.len);
+                if let Some(path) = self.path_mut(id) {
+                    path.waking = false;
+                }
+            }
+            Content::Padding => {
+                self.on_size(id, sent.len);
+                self.review_mtu();
+            }
+        }
+    }
+
+    fn on_size(&mut self, id: PathId, len: u16) {
+        if let Some(path) = self.path_mut(id) {
+            let size = len + path.outer_len() as u16;
+            if size > MTU_MIN {
+                path.mtu.on_acknowledged(size);
+            }
+        }
+    }
+
+    fn on_lost(&mut self, now: Time, id: PathId, sent: &Sent) {
+        let Content::Packet(segment, copied) = sent.content else { return };
+        if let Some(path) = self.path_mut(id) {
+            let size = sent.len + path.outer_len() as u16;
+            if path.mtu.on_lost(now, size) {
+                self.review_mtu();
+            }
+        }
+        let worthwhile = now.since(segment.first_sent) < REPAIR_WITHIN && segment.tries < TRIES_MAX;
+        if copied || !worthwhile || !self.repairs() || self.repair.len() >= REPAIR_MAX {
+            self.give_up(&segment);
+            return;
+        }
+        self.repair.push_back(Segment { tries: segment.tries + 1, ..segment });
+    }
+
+    /// Nothing more is done about a segment.
+    pub(super) fn give_up(&mut self, segment: &Segment) {
+        self.slots.release(segment.slot);
+        self.ingress.on_settled(segment.flow, false);
+        self.stats.given_up += 1;
+    }
+
+    /// Sends everything unsettled of a path again, on others, ahead of what is new.
+    pub(super) fn reinject(&mut self, id: PathId) {
+        let mut settled = std::mem::take(&mut self.settled);
+        settled.clear();
+        if let Some(path) = self.path_mut(id) {
+            path.sent.clear(|sent| settled.push(*sent));
+            path.stats.lost += settled.len() as u64;
+        }
+        for sent in &settled {
+            let Content::Packet(segment, copied) = sent.content else { continue };
+            if copied || self.repair.len() >= REPAIR_MAX {
+                self.give_up(&segment);
+            } else {
+                self.repair.push_back(segment);
+            }
+        }
+        self.settled = settled;
+    }
+
+    /// The peer answered a probe.
+    pub(super) fn on_reply(&mut self, now: Time, id: PathId, token: u64, from: FourTuple) {
+        let Some(path) = self.path_mut(id) else { return };
+        if let Some(claim) = path.claim
+            && claim.token == token
+            && claim.tuple == from
+        {
+            self.settle_claim(now, id, claim);
+            return;
+        }
+        if path.probe.answered || path.probe.token != token {
+            return;
+        }
+        path.probe.answered = true;
+        path.probe.streak += 1;
+        path.rtt.on_sample(now, now.since(path.probe.sent_at));
+        path.heard_at = now;
+        let next = match path.state {
+            PathState::Dead => Some(PathState::Probation),
+            PathState::Probation if path.probe.streak >= PROBATION => Some(PathState::Up),
+            PathState::Suspect | PathState::Validating => Some(PathState::Up),
+            PathState::Closed | PathState::Probation | PathState::Up => None,
+        };
+        if let Some(next) = next {
+            self.enter(now, id, next);
+        }
+    }
+
+    /// An address that claimed a path has proved itself: the path goes there from here on.
+    fn settle_claim(&mut self, now: Time, id: PathId, claim: Claim) {
+        let Some(path) = self.path_mut(id) else { return };
+        path.tuple = claim.tuple;
+        path.claim = None;
+        path.heard_at = now;
+        let tuple = path.tuple;
+        let state = path.state;
+        self.notices.push_back(Told::Settled { path: id, tuple });
+        self.push_event(Event::Rebound(id));
+        if matches!(state, PathState::Dead | PathState::Suspect) {
+            self.enter(now, id, PathState::Up);
+        }
+    }
+
+    pub(super) fn on_probe(&mut self, id: PathId, token: u64, from: FourTuple) {
+        let Some(path) = self.path_mut(id) else { return };
+        // An unproven address gets challenges, and nothing else. The client's server never moves.
+        if path.tuple == from && path.replies.len() < REPLIES_MAX {
+            path.replies.push_back(token);
+        }
+    }
+
+    /// The newest datagram of a path came from another address.
+    pub(super) fn on_moved(&mut self, now: Time, id: PathId, from: FourTuple, bytes: u32) {
+        use rand::Rng;
+        let token = self.random.next_u64();
+        let alone = self.is_sole(id);
+        let Some(path) = self.path_mut(id) else { return };
+        if path.tuple == from {
+            return;
+        }
+        match &mut path.claim {
+            Some(claim) if claim.tuple == from => {
+                claim.credit += 3 * u64::from(bytes);
+                claim.heard_at = now;
+                return;
+            }
+            Some(claim) if now.since(claim.since) < CLAIM_KEPT => return,
+            _ => {}
+        }
+        path.claim = Some(Claim {
+            tuple: from,
+            token,
+            since: now,
+            heard_at: now,
+            challenge_at: now,
+            credit: 3 * u64::from(bytes),
+            present_at: None,
+        });
+        if !alone {
+            self.reinject(id);
+        }
+    }
+
+    /// Something that was sent on a path has arrived: `fresh` is when the newest of it was sent.
+    fn on_sign_of_life(&mut self, now: Time, id: PathId, fresh: Option<Time>) {
+        let Some(path) = self.path(id) else { return };
+        if path.state == PathState::Suspect && fresh.is_some_and(|at| at >= path.state_since) {
+            self.enter(now, id, PathState::Up);
+        }
+    }
+}
+
+/// A datagram is lost once so many later ones of its path have arrived (RFC 9002, 6.1.1).
+const REORDERING: u64 = 3;
+
+/// A packet that is older when its loss is found is of no use to anyone.
+const REPAIR_WITHIN: Span = Span::millis(500);
+
+/// Retransmissions of one segment.
+const TRIES_MAX: u8 = 2;
+
+/// Segments that wait to be sent again: the windows of all paths.
+const REPAIR_MAX: usize = 1 << 17;
+
+/// Probes answered in a row before a path that was dead carries data again.
+const PROBATION: u32 = 3;
+
+/// Probes that wait for an answer on one path.
+const REPLIES_MAX: usize = 8;
+
+/// An address that claims a path is heard out for so long before another may.
+const CLAIM_KEPT: Span = Span::millis(50);

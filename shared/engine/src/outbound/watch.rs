@@ -1,0 +1,230 @@
+//! What time alone brings about: suspicion, death, quiet, new epochs.
+
+use super::{Event, Outbound, path::Path};
+use crate::{
+    notice::Told,
+    path::{PathId, PathState},
+    time::{Span, Time},
+    wire::PATHS_MAX,
+};
+
+impl Outbound {
+    pub(super) fn watch(&mut self, now: Time) {
+        for index in 0..PATHS_MAX {
+            if self.paths[index].is_some() {
+                self.watch_path(now, PathId(index as u8));
+            }
+        }
+        self.ingress.sweep(now);
+        self.review_mtu();
+        self.review_allowance();
+        self.advance_epoch(now);
+        self.note_standing(now);
+        if self.slots.used() == 0 {
+            self.slots.shrink();
+        }
+    }
+
+    pub(super) fn next_timeout(&self, now: Time) -> Time {
+        let waiting = self.ingress.segments() > 0 || !self.repair.is_empty();
+        let mut next = Time::MAX;
+        let mut say = self.best().is_some() && self.reports.iter().any(|report| report.is_some());
+        for path in self.paths.iter().flatten() {
+            if path.state == PathState::Closed || path.blocked {
+                continue;
+            }
+            say |= path.state_due || !path.replies.is_empty() || !path.batch.is_empty();
+            next = next.min(path.probe.next_at).min(path.mark_at()).min(path.quiet_at());
+            if path.state == PathState::Up {
+                next = next.min(path.mtu.poll_timeout());
+                if !self.is_sole(path.id) || path.is_overdue(now) {
+                    next = next.min(path.overdue_at().max(now + OVERDUE_RECHECK));
+                }
+                if waiting {
+                    // What could go at once has gone: this waits for the pace, or for the scheduler.
+                    next = next.min((path.next_send - super::path::TURN).max(now + RECHECK));
+                }
+            }
+            if path.state == PathState::Suspect {
+                next = next.min(path.state_since + path.death());
+            }
+            if let Some(claim) = &path.claim {
+                next = next.min(claim.challenge_at).min(claim.heard_at + CLAIM_FORGOTTEN);
+            }
+        }
+        if say {
+            return now;
+        }
+        next.min(self.state_repeat_at())
+    }
+
+    /// Whether a path may carry data.
+    pub(super) fn is_usable(&self, now: Time, path: &Path) -> bool {
+        if path.state != PathState::Up {
+            return false;
+        }
+        match &path.claim {
+            // Two addresses claim the path. It carries nothing new, unless its own address is known
+            // to be alive, or there is no other path.
+            Some(claim) => {
+                claim.present_at.is_some_and(|at| now.since(at) < PRESENT_FOR)
+                    || self.is_sole(path.id)
+            }
+            None => true,
+        }
+    }
+
+    pub(super) fn enter(&mut self, now: Time, id: PathId, to: PathState) {
+        let Some(path) = self.path_mut(id) else { return };
+        let from = path.state;
+        if from == to || from == PathState::Closed {
+            return;
+        }
+        path.enter(now, to);
+        match to {
+            PathState::Closed => {
+                path.replies.clear();
+                path.claim = None;
+                path.batch.clear();
+            }
+            PathState::Up if from == PathState::Validating => path.heard_at = now,
+            PathState::Up => {
+                path.window.on_return();
+                path.heard_at = now;
+            }
+            PathState::Dead | PathState::Probation | PathState::Suspect | PathState::Validating => {
+            }
+        }
+        if matches!(to, PathState::Closed | PathState::Dead | PathState::Suspect) {
+            self.reinject(id);
+        }
+        self.push_event(Event::Path { path: id, from, to });
+        self.change_state();
+        self.review_mtu();
+    }
+
+    /// Works out the longest packet that every usable path carries.
+    pub(super) fn review_mtu(&mut self) {
+        let usable = self.paths.iter().flatten().filter(|path| path.state == PathState::Up);
+        let smallest = usable.filter(|path| path.mtu.settled()).map(|path| path.packet_max()).min();
+        if let Some(mtu) = smallest
+            && mtu != self.tunnel_mtu
+        {
+            self.tunnel_mtu = mtu;
+            self.push_event(Event::TunnelMtu(mtu));
+        }
+    }
+
+    /// The peer has sealed in an epoch newer than any before.
+    pub(super) fn on_epoch(&mut self, now: Time, epoch: u32) {
+        self.epoch.confirmed = self.epoch.confirmed.max(epoch);
+        while self.keys.epoch < epoch {
+            self.next_epoch(now);
+        }
+    }
+
+    /// Goes on to the next epoch if the current one has been used enough: not before the peer has
+    /// followed into it, and not while anything sealed before it is on its way.
+    pub(super) fn advance_epoch(&mut self, now: Time) {
+        let limits = self.epoch_limits;
+        let spent =
+            self.epoch.datagrams >= limits.datagrams || now.since(self.epoch.since) >= limits.age;
+        let confirmed = self.epoch.confirmed >= self.keys.epoch;
+        // Older datagrams are settled by then: the sender gives everything up after three seconds,
+        // and the receiver opens two epochs back.
+        let spaced = now.since(self.epoch.since) >= EPOCH_SPACING;
+        if spent && confirmed && spaced {
+            self.next_epoch(now);
+        }
+    }
+
+    fn next_epoch(&mut self, now: Time) {
+        self.keys.ratchet();
+        self.epoch.since = now;
+        self.epoch.datagrams = 0;
+        self.stats.epochs += 1;
+    }
+
+    fn watch_path(&mut self, now: Time, id: PathId) {
+        let repairing = !self.repair.is_empty();
+        let sole = self.is_sole(id);
+        let Some(path) = self.path_mut(id) else { return };
+        if path.live && now >= path.quiet_at() {
+            path.live = false;
+            self.change_state();
+            self.announce_state();
+        } else if path.live && path.state != PathState::Up && !repairing {
+            // All that was on its way there has been sent again.
+            path.live = false;
+            self.change_state();
+            self.announce_state();
+        }
+        self.watch_claim(now, id);
+        let Some(path) = self.path_mut(id) else { return };
+        match path.state {
+            PathState::Up if path.is_overdue(now) => {
+                if sole {
+                    // There is nothing to turn to. A probe finds out what is lost once it answers.
+                    path.probe.next_at =
+                        path.probe.next_at.min(path.probe.sent_at + path.patience());
+                } else {
+                    self.enter(now, id, PathState::Suspect);
+                }
+            }
+            PathState::Suspect if now.since(path.state_since) >= path.death() => {
+                self.enter(now, id, PathState::Dead);
+            }
+            PathState::Probation if now.since(path.state_since) >= Span::secs(1) => {
+                self.enter(now, id, PathState::Dead);
+            }
+            PathState::Closed
+            | PathState::Dead
+            | PathState::Probation
+            | PathState::Suspect
+            | PathState::Up
+            | PathState::Validating => {}
+        }
+    }
+
+    /// Forgets a claim on the path's address that was not repeated.
+    fn watch_claim(&mut self, now: Time, id: PathId) {
+        let Some(path) = self.path_mut(id) else { return };
+        if path.claim.is_some_and(|claim| now.since(claim.heard_at) >= CLAIM_FORGOTTEN) {
+            path.claim = None;
+            let tuple = path.tuple;
+            self.notices.push_back(Told::Settled { path: id, tuple });
+        }
+    }
+
+    /// Tells the peer when retransmissions take clearly longer or shorter than it believes.
+    fn review_allowance(&mut self) {
+        let (now, told) = (self.allowance().0, self.allowance_told.0);
+        if now.abs_diff(told) > told / 4 + 2_000 {
+            self.allowance_told = Span(now);
+            self.change_state();
+        }
+    }
+}
+
+impl Path {
+    /// How long a suspect path may stay silent before it is dead.
+    fn death(&self) -> Span {
+        (self.rtt.smoothed() * 3).max(Span::millis(150))
+    }
+}
+
+/// The receiver opens two epochs back: what was sealed in an epoch has arrived, or never will, when
+/// two more have passed.
+const EPOCH_SPACING: Span = Span::millis(250);
+
+/// A path's own address counts as alive for so long after its last sign.
+const PRESENT_FOR: Span = Span::millis(500);
+
+/// A claim on a path's address is forgotten when nothing came from the claimant for so long.
+const CLAIM_FORGOTTEN: Span = Span::secs(1);
+
+/// How soon a packet that waits is looked at again, if nothing happens before.
+const RECHECK: Span = Span(500);
+
+/// Overdue datagrams are looked at again this often.
+const OVERDUE_RECHECK: Span = Span::millis(5);

@@ -1,0 +1,243 @@
+//! What was sent on a path and is not settled yet.
+
+use std::collections::VecDeque;
+
+use crate::{slots::SlotId, time::Time, wire::feedback::Report};
+
+/// No path has more datagrams unsettled: 4 windows of 1 Gbit/s at 180 ms.
+pub(crate) const SENT_MAX: usize = 1 << 16;
+
+/// One segment of an inner packet, and its place in its lane.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Segment {
+    /// The packet it is cut from. Each record of the segment holds the slot.
+    pub(crate) slot: SlotId,
+    /// Its index in the packet.
+    pub(crate) index: u16,
+    /// The flow it belongs to, by which the lane is found.
+    pub(crate) flow: u16,
+    pub(crate) sequence: u32,
+    /// When it was sent first.
+    pub(crate) first_sent: Time,
+    /// Further transmissions, other than copies.
+    pub(crate) tries: u8,
+}
+
+/// What a datagram carried.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Content {
+    /// Messages.
+    Messages(Messages),
+    /// A segment, and whether a copy of it goes by another path.
+    Packet(Segment, bool),
+    /// Padding.
+    Padding,
+}
+
+/// What is to be known of messages when they are acknowledged.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Messages {
+    /// The report it carried: path, epoch modulo 4, largest number.
+    pub(crate) report: Option<(u8, u8, u64)>,
+    /// The version of the state block it carried.
+    pub(crate) state: Option<u16>,
+}
+
+/// A datagram on its way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sent {
+    pub(crate) content: Content,
+    pub(crate) stamp: Time,
+    /// Bytes of the datagram.
+    pub(crate) len: u16,
+    /// Whether the peer acknowledges it unasked.
+    pub(crate) eliciting: bool,
+    settled: bool,
+}
+
+/// The datagrams of a path, in the order they were sent, from the first that is not settled.
+#[derive(Debug, Default)]
+pub(crate) struct SentRing {
+    ring: VecDeque<Sent>,
+    /// The index of the ring's front, counted over all epochs.
+    first: u64,
+    /// Index of number 0 of each epoch, by epoch modulo 4.
+    bases: [u64; 4],
+    /// The largest acknowledged index plus one.
+    acknowledged: u64,
+    in_flight: u64,
+    eliciting: usize,
+}
+
+impl SentRing {
+    pub(crate) fn push(&mut self, content: Content, stamp: Time, len: u16, eliciting: bool) {
+        self.in_flight += u64::from(len);
+        self.eliciting += usize::from(eliciting);
+        self.ring.push_back(Sent { content, stamp, len, eliciting, settled: false });
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.ring.len() >= SENT_MAX
+    }
+
+    /// Notes that numbering starts anew: the next datagram is number 0 of `epoch`.
+    pub(crate) fn start_epoch(&mut self, epoch: u32) {
+        self.bases[epoch as usize & 3] = self.first + self.ring.len() as u64;
+    }
+
+    /// Bytes sent that are neither acknowledged nor lost.
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.in_flight
+    }
+
+    /// Whether something is on its way that the peer will acknowledge unasked.
+    pub(crate) fn awaits_acknowledgement(&self) -> bool {
+        self.eliciting > 0
+    }
+
+    /// When the oldest datagram that elicits an acknowledgement was sent.
+    pub(crate) fn oldest(&self) -> Option<Time> {
+        self.ring.iter().find(|sent| !sent.settled && sent.eliciting).map(|sent| sent.stamp)
+    }
+
+    /// Settles what the report acknowledges, handing each datagram to `settle`. Returns the newest
+    /// of them.
+    pub(crate) fn acknowledge(
+        &mut self,
+        report: &Report,
+        mut settle: impl FnMut(&Sent),
+    ) -> Option<Sent> {
+        let base = self.bases[usize::from(report.epoch & 3)];
+        let end = self.first + self.ring.len() as u64;
+        let mut newest = None;
+        for (first, last) in report.ranges.iter(report.largest) {
+            let (Some(first), Some(last)) = (base.checked_add(first), base.checked_add(last))
+            else {
+                continue;
+            };
+            if last >= end || last < self.first {
+                continue;
+            }
+            self.acknowledged = self.acknowledged.max(last + 1);
+            for index in (first.max(self.first)..=last).rev() {
+                if let Some(sent) = self.settle(index) {
+                    newest.get_or_insert(sent);
+                    settle(&sent);
+                }
+            }
+        }
+        self.trim();
+        newest
+    }
+
+    /// Settles as lost what was sent before something that has arrived, by more than `reordering`
+    /// numbers, or everything sent before `horizon`.
+    pub(crate) fn lose(&mut self, reordering: u64, horizon: Time, mut lost: impl FnMut(&Sent)) {
+        let limit = self.acknowledged.saturating_sub(reordering).max(self.first);
+        for index in self.first..self.first + self.ring.len() as u64 {
+            let sent = &self.ring[(index - self.first) as usize];
+            if index >= limit && sent.stamp >= horizon {
+                break;
+            }
+            if let Some(sent) = self.settle(index) {
+                lost(&sent);
+            }
+        }
+        self.trim();
+    }
+
+    /// Settles everything, handing each datagram to `lost`.
+    pub(crate) fn clear(&mut self, mut lost: impl FnMut(&Sent)) {
+        for index in self.first..self.first + self.ring.len() as u64 {
+            if let Some(sent) = self.settle(index) {
+                lost(&sent);
+            }
+        }
+        self.trim();
+    }
+
+    /// Bytes of memory held beside those of an empty ring.
+    pub(crate) fn shrink(&mut self) {
+        if self.ring.is_empty() {
+            self.ring = VecDeque::new();
+        }
+    }
+
+    fn settle(&mut self, index: u64) -> Option<Sent> {
+        let sent = &mut self.ring[(index - self.first) as usize];
+        if std::mem::replace(&mut sent.settled, true) {
+            return None;
+        }
+        self.in_flight -= u64::from(sent.len);
+        self.eliciting -= usize::from(sent.eliciting);
+        Some(*sent)
+    }
+
+    fn trim(&mut self) {
+        while self.ring.front().is_some_and(|sent| sent.settled) {
+            self.ring.pop_front();
+            self.first += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn acknowledged_datagrams_are_settled_once_and_gaps_are_lost() {
+        let mut ring = ring_of(10);
+        let mut settled = Vec::new();
+
+        let newest =
+            ring.acknowledge(&report(0, 7, &[(0, 2), (3, 3)]), |s| settled.push(s.stamp.0));
+        ring.acknowledge(&report(0, 7, &[(0, 2), (3, 3)]), |_| panic!("settled before"));
+
+        assert_eq!(newest.map(|sent| sent.stamp), Some(Time(7)));
+        assert_eq!(settled, [7, 6, 2, 1, 0]);
+        let mut lost = Vec::new();
+        ring.lose(3, Time::ZERO, |sent| lost.push(sent.stamp.0));
+        assert_eq!(lost, [3, 4], "5 may still be overtaken");
+        assert_eq!(ring.in_flight(), 300);
+    }
+
+    #[test]
+    fn numbers_start_anew_with_an_epoch() {
+        let mut ring = ring_of(5);
+        ring.start_epoch(1);
+        ring.push(Content::Padding, Time(50), 100, true);
+        let mut settled = Vec::new();
+
+        ring.acknowledge(&report(1, 0, &[(0, 1)]), |sent| settled.push(sent.stamp.0));
+        ring.acknowledge(&report(0, 4, &[(0, 1)]), |sent| settled.push(sent.stamp.0));
+
+        assert_eq!(settled, [50, 4]);
+    }
+
+    #[test]
+    fn a_report_of_numbers_never_sent_changes_nothing() {
+        let mut ring = ring_of(5);
+
+        let newest = ring.acknowledge(&report(0, 9, &[(0, 3)]), |_| panic!("never sent"));
+
+        assert!(newest.is_none());
+        ring.lose(3, Time::ZERO, |_| panic!("nothing is lost"));
+    }
+
+    fn ring_of(count: u64) -> SentRing {
+        let mut ring = SentRing::default();
+        for index in 0..count {
+            ring.push(Content::Padding, Time(index), 100, true);
+        }
+        ring
+    }
+
+    fn report(epoch: u8, largest: u64, runs: &[(u64, u64)]) -> Report {
+        let mut report = Report { epoch, largest, ..Report::default() };
+        for &(gap, len) in runs {
+            assert!(report.ranges.push(gap, len));
+        }
+        report
+    }
+}

@@ -1,0 +1,310 @@
+//! How much may be on its way on a path.
+//!
+//! The window follows what is delivered in a round trip, plus a few milliseconds of queue: enough
+//! to keep the link busy, little enough that the queue stands with us, where it is fair, and not in
+//! the modem. Delay above the path's own base is the evidence of a queue; the window never shrinks
+//! without it, so jitter and idle time leave it alone.
+
+use std::collections::VecDeque;
+
+use crate::time::{Span, Time};
+
+/// The control of one path's bytes in flight.
+#[derive(Clone, Debug)]
+pub(crate) struct Window {
+    size: f64,
+    /// Growing by doubling, until a queue shows.
+    start: bool,
+    samples: VecDeque<Sample>,
+    /// Smallest one-way delay of late, per half of its memory: [older, newer].
+    base: [i64; 2],
+    base_at: Time,
+    /// Mean distance of the delays from their base: how much the path jitters.
+    jitter: f64,
+    /// How much of late the window was what limited sending, from 0 to 1.
+    limited: f64,
+    refused: bool,
+    /// Bytes a second, over the last round trip.
+    rate: f64,
+    /// The best rate of the last half minute.
+    rate_best: f64,
+    queue: f64,
+    cut_at: Time,
+    queued_since: Option<Time>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    at: Time,
+    /// Bytes arrived in all.
+    bytes: u64,
+    /// Mean one-way delay in this interval.
+    delay: i64,
+}
+
+/// What feedback tells the window.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Progress {
+    /// Bytes that arrived since the feedback before.
+    pub(crate) bytes: u64,
+    pub(crate) delay_mean: i64,
+    pub(crate) delay_min: i64,
+    /// Bytes found lost with this feedback.
+    pub(crate) lost: u64,
+    /// Whether the network marked congestion.
+    pub(crate) marked: bool,
+    /// Smoothed and smallest round-trip time.
+    pub(crate) rtt: Span,
+    pub(crate) rtt_min: Span,
+}
+
+impl Window {
+    pub(crate) fn new() -> Self {
+        Self {
+            size: INITIAL as f64,
+            start: true,
+            samples: VecDeque::new(),
+            base: [i64::MAX; 2],
+            base_at: Time::ZERO,
+            jitter: 0.0,
+            limited: 0.0,
+            refused: false,
+            rate: 0.0,
+            rate_best: 0.0,
+            queue: 0.0,
+            cut_at: Time::ZERO,
+            queued_since: None,
+        }
+    }
+
+    /// Bytes that may be on their way.
+    pub(crate) fn size(&self) -> u64 {
+        self.size as u64
+    }
+
+    /// Bytes a second that arrive.
+    pub(crate) fn rate(&self) -> u64 {
+        self.rate as u64
+    }
+
+    /// The queue that stands on the path, as its delay.
+    pub(crate) fn queue(&self) -> Span {
+        Span(self.queue as u64)
+    }
+
+    /// The rate to send at: somewhat above what fills the window in a round trip, so that it only
+    /// smooths.
+    pub(crate) fn pace(&self, rtt_min: Span) -> u64 {
+        (PACE_GAIN * self.size / (rtt_min + FEEDBACK_INTERVAL).as_secs_f64()) as u64
+    }
+
+    /// Notes that something could have been sent, and the window or the pace refused it.
+    pub(crate) fn on_refused(&mut self) {
+        self.refused = true;
+    }
+
+    /// Keeps most of the window when the path returns from suspicion.
+    pub(crate) fn on_return(&mut self) {
+        self.size = (0.7 * self.size).max(FLOOR);
+        self.start = false;
+        self.samples.clear();
+    }
+
+    pub(crate) fn on_feedback(&mut self, now: Time, progress: &Progress) {
+        let idle = self.samples.back().is_some_and(|sample| now.since(sample.at) > IDLE);
+        if idle {
+            // What was measured before the pause says nothing about the time after it.
+            self.samples.clear();
+            self.limited = 0.0;
+        }
+        self.track_base(now, progress.delay_min);
+        self.track_rate(now, progress);
+        let elapsed =
+            self.samples.iter().rev().nth(1).map_or(FEEDBACK_INTERVAL, |s| now.since(s.at));
+        self.limited = 0.7 * self.limited + if self.refused { 0.3 } else { 0.0 };
+        self.refused = false;
+        let target = TARGET + 1.25 * self.jitter;
+        self.start &= self.queue <= 0.8 * target;
+        let gain = (elapsed.0 as f64 / progress.rtt_min.0.max(1) as f64).min(0.5);
+        self.steer(progress, target, gain);
+        self.cut(now, progress, target);
+        self.size = self.size.clamp(self.floor(now, progress, target), SIZE_MAX);
+    }
+
+    fn steer(&mut self, progress: &Progress, target: f64, gain: f64) {
+        let loop_time = (progress.rtt_min + FEEDBACK_INTERVAL).0 as f64;
+        let filled = self.rate * (loop_time + target) / 1e6;
+        if self.queue > 4.0 * target {
+            self.size += gain * (filled.min(self.size) - self.size);
+        } else if self.limited > 0.5 {
+            let mut wanted = filled * if self.start { 2.0 } else { 1.0 };
+            if self.queue < 0.5 * target {
+                wanted = wanted.max(self.size * if self.start { 2.0 } else { 1.2 });
+            } else if self.queue < target {
+                wanted = wanted.max(self.size);
+            }
+            self.size += gain * (wanted - self.size);
+        } else if self.queue > 2.0 * target {
+            self.size += gain * (filled.min(self.size) - self.size);
+        }
+    }
+
+    /// Loss counts only together with a queue: what a radio loses is no reason to slow down.
+    fn cut(&mut self, now: Time, progress: &Progress, target: f64) {
+        let share = progress.lost as f64 / (progress.bytes + progress.lost).max(1) as f64;
+        let congested = progress.marked || (share > 0.02 && self.queue > target);
+        if congested && now.since(self.cut_at) > progress.rtt {
+            self.size *= 0.85;
+            self.start = false;
+            self.cut_at = now;
+        }
+    }
+
+    /// A path that was good is not squeezed to nothing by a disturbed measurement, unless a queue
+    /// has been standing for two round trips.
+    fn floor(&mut self, now: Time, progress: &Progress, target: f64) -> f64 {
+        if self.queue <= 2.0 * target {
+            self.queued_since = None;
+            return FLOOR.max(0.3 * self.rate_best * progress.rtt_min.as_secs_f64());
+        }
+        let since = *self.queued_since.get_or_insert(now);
+        if now.since(since) > progress.rtt * 2 {
+            return FLOOR;
+        }
+        FLOOR.max(0.3 * self.rate_best * progress.rtt_min.as_secs_f64())
+    }
+
+    fn track_base(&mut self, now: Time, delay: i64) {
+        if now.since(self.base_at) > BASE_AGE / 2 {
+            self.base = [self.base[1], i64::MAX];
+            self.base_at = now;
+        }
+        self.base[1] = self.base[1].min(delay);
+    }
+
+    fn track_rate(&mut self, now: Time, progress: &Progress) {
+        let arrived = self.samples.back().map_or(0, |sample| sample.bytes) + progress.bytes;
+        self.samples.push_back(Sample { at: now, bytes: arrived, delay: progress.delay_mean });
+        let horizon = progress.rtt.max(RATE_SPAN_MIN);
+        while self.samples.len() > SAMPLES_MAX
+            || self.samples.get(1).is_some_and(|second| now.since(second.at) >= horizon)
+        {
+            self.samples.pop_front();
+        }
+        let base = self.base[0].min(self.base[1]);
+        let (sum, count) = (self.samples.iter())
+            .fold((0i64, 0i64), |(sum, count), sample| (sum + (sample.delay - base), count + 1));
+        self.queue = (sum as f64 / count.max(1) as f64).max(0.0);
+        let distance = (progress.delay_mean - progress.delay_min).max(0) as f64;
+        self.jitter += 0.05 * (distance - self.jitter);
+        let Some(oldest) = self.samples.front() else { return };
+        let span = now.since(oldest.at);
+        if span >= RATE_SPAN_MIN / 2 {
+            self.rate = (arrived - oldest.bytes) as f64 / span.as_secs_f64();
+        }
+        // Forgets by a thousandth with every feedback: half in three to four seconds of load.
+        self.rate_best = (self.rate_best * 0.999).max(self.rate);
+    }
+}
+
+/// 32 full datagrams: three times QUIC's start (RFC 9002, 7.2), since no more than one start is made
+/// per path and session.
+const INITIAL: u64 = 32 * 1400;
+
+/// Four full datagrams: less can't be measured.
+const FLOOR: f64 = 4.0 * 1400.0;
+
+/// 4 Gbit/s at 120 ms, and what the ring of sent datagrams can hold.
+const SIZE_MAX: f64 = 60e6;
+
+/// The queue that we want on a path without jitter, in microseconds.
+const TARGET: f64 = 5_000.0;
+
+/// Above (loop + target) / loop, or the pace would keep the window from growing.
+const PACE_GAIN: f64 = 1.25;
+
+/// The peer's usual interval.
+const FEEDBACK_INTERVAL: Span = Span::millis(5);
+
+/// Rates over less than this are noise of schedulers and radios.
+const RATE_SPAN_MIN: Span = Span::millis(60);
+
+/// After a pause of this length, rate and queue are measured anew.
+const IDLE: Span = Span::millis(500);
+
+/// The base delay is the smallest of at least half this time.
+const BASE_AGE: Span = Span::secs(20);
+
+const SAMPLES_MAX: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_window_grows_to_what_the_link_carries_and_leaves_a_small_queue() {
+        let link = drive(&mut Window::new(), 12_500_000, Span::millis(20), 400);
+
+        assert!((12.0e6..12.6e6).contains(&link.rate), "rate {}", link.rate);
+        assert!(link.queue < 10_000.0, "queue {} us", link.queue);
+    }
+
+    #[test]
+    fn an_idle_path_keeps_its_window() {
+        let mut window = Window::new();
+        drive(&mut window, 12_500_000, Span::millis(20), 400);
+        let before = window.size();
+
+        for step in 0..100 {
+            window.on_feedback(
+                Time(10_000_000 + step * 100_000),
+                &Progress {
+                    bytes: 200,
+                    delay_mean: 10_000,
+                    delay_min: 10_000,
+                    lost: 0,
+                    marked: false,
+                    rtt: Span::millis(20),
+                    rtt_min: Span::millis(20),
+                },
+            );
+        }
+
+        assert!(window.size() >= before * 9 / 10, "{} of {before}", window.size());
+    }
+
+    struct Link {
+        rate: f64,
+        queue: f64,
+    }
+
+    /// A fluid link with unlimited demand: what exceeds the rate queues up.
+    fn drive(window: &mut Window, rate: u64, rtt: Span, steps: u64) -> Link {
+        let step = FEEDBACK_INTERVAL;
+        let mut link = Link { rate: 0.0, queue: 0.0 };
+        let capacity = step.carries(rate) as f64;
+        for index in 0..steps {
+            let pipe = rtt.carries(rate) as f64;
+            // Feedback comes in steps, so on average half a step's worth is acknowledged late.
+            let standing = (window.size() as f64 - pipe - capacity).max(0.0);
+            link.queue = standing / rate as f64 * 1e6;
+            let delivered = capacity.min(window.size() as f64 * step.0 as f64 / rtt.0 as f64);
+            let delay = (rtt.0 / 2) as i64 + link.queue as i64;
+            window.on_refused();
+            window.on_feedback(
+                Time(index * step.0),
+                &Progress {
+                    bytes: delivered as u64,
+                    delay_mean: delay,
+                    delay_min: delay,
+                    lost: 0,
+                    marked: false,
+                    rtt: rtt + Span(link.queue as u64),
+                    rtt_min: rtt,
+                },
+            );
+            link.rate = delivered / step.as_secs_f64();
+        }
+        link
+    }
+}

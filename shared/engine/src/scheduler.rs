@@ -1,0 +1,147 @@
+//! Which path a datagram takes: policies behind one trait.
+//!
+//! The choice is made at the last moment, when a path can really send (late binding). A scheduler
+//! sees paths as they are and changes nothing.
+
+use crate::{path::PathId, time::Span, wire::message::BACKUP};
+
+mod active_standby;
+mod duplicate;
+mod split;
+
+/// A path as a scheduler sees it. Only paths that may carry data are shown.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PathView {
+    /// The path.
+    pub(crate) id: PathId,
+    /// Its rank: lower is preferred, from [`BACKUP`] on it is a backup.
+    pub(crate) rank: u8,
+    /// Whether it can send a full datagram at once.
+    pub(crate) room: bool,
+    /// How long it has had no room.
+    pub(crate) full_for: Span,
+    /// How long what is sent on it takes to arrive, beyond what the fastest path takes.
+    pub(crate) delay: Span,
+    /// How long it takes, as a guess, until it can send again.
+    pub(crate) wait: Span,
+    /// The longest inner packet it carries.
+    pub(crate) packet_max: u16,
+}
+
+/// What is to be sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PacketView {
+    /// Bytes of the inner packet.
+    pub(crate) len: u16,
+    /// Whether the queue has been standing for long enough that every path is worth using.
+    pub(crate) backlogged: bool,
+}
+
+/// What to do with the packet at the head of the queue.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Choice {
+    /// Send it on the first path, and a copy on the second.
+    Both(PathId, PathId),
+    /// Send it.
+    One(PathId),
+    /// Wait until a path that is worth it has room.
+    Wait,
+}
+
+/// A policy.
+pub(crate) trait Scheduler: Send {
+    /// Chooses for one packet.
+    fn select(&self, packet: &PacketView, paths: &[PathView]) -> Choice;
+
+    /// Whether a packet taken for lost is sent again. Where every packet has a copy on another
+    /// path, the copy is the remedy.
+    fn repairs(&self) -> bool {
+        true
+    }
+}
+
+/// A steering mode's name in configuration.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Mode {
+    /// Everything on the best link; the others stand by.
+    ActiveStandby,
+    /// Every packet on the best two links.
+    Duplicate,
+    /// Packets spread over all links.
+    #[default]
+    Split,
+}
+
+impl Mode {
+    /// All modes.
+    pub const ALL: [Self; 3] = [Self::Split, Self::Duplicate, Self::ActiveStandby];
+
+    /// The mode's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ActiveStandby => "active-standby",
+            Self::Duplicate => "duplicate",
+            Self::Split => "split",
+        }
+    }
+
+    /// The mode of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mode| mode.name() == name)
+    }
+
+    pub(crate) fn scheduler(self) -> Box<dyn Scheduler> {
+        match self {
+            Self::ActiveStandby => Box::new(active_standby::ActiveStandby),
+            Self::Duplicate => Box::new(duplicate::Duplicate),
+            Self::Split => Box::new(split::Split),
+        }
+    }
+}
+
+/// Leaves out backups where a path that is none can carry the packet, and paths that can't.
+fn eligible<'a>(
+    packet: &'a PacketView,
+    paths: &'a [PathView],
+) -> impl Iterator<Item = &'a PathView> + Clone {
+    let fits = move |path: &&PathView| path.packet_max >= packet.len;
+    let primary = paths.iter().filter(fits).any(|path| path.rank < BACKUP);
+    paths.iter().filter(fits).filter(move |path| !primary || path.rank < BACKUP)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mode_is_found_by_its_name() {
+        for mode in Mode::ALL {
+            assert_eq!(Mode::from_name(mode.name()), Some(mode));
+        }
+        assert_eq!(Mode::from_name("redundant"), None);
+    }
+
+    #[test]
+    fn backups_carry_nothing_while_another_path_can() {
+        let packet = PacketView { len: 100, backlogged: true };
+        let full = PathView { room: false, ..path(0, 0) };
+
+        for mode in [Mode::Split, Mode::ActiveStandby] {
+            let scheduler = mode.scheduler();
+            assert_eq!(scheduler.select(&packet, &[full, path(1, BACKUP)]), Choice::Wait);
+            assert_eq!(scheduler.select(&packet, &[path(1, BACKUP)]), Choice::One(PathId(1)));
+        }
+    }
+
+    pub(super) fn path(id: u8, rank: u8) -> PathView {
+        PathView {
+            id: PathId(id),
+            rank,
+            room: true,
+            full_for: Span::ZERO,
+            delay: Span::ZERO,
+            wait: Span::ZERO,
+            packet_max: 1438,
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Spreads packets over all paths.
+//!
+//! While the queue is short, a packet goes where it arrives first, even if that means to wait for
+//! the fast path: early use of the slow one would only add delay (ECF, CoNEXT 2017). Once the queue
+//! has been standing, every path that can send does.
+
+use super::{Choice, PacketView, PathView, Scheduler, eligible};
+use crate::time::Span;
+
+pub(super) struct Split;
+
+impl Scheduler for Split {
+    fn select(&self, packet: &PacketView, paths: &[PathView]) -> Choice {
+        let ready = eligible(packet, paths).filter(|path| path.room).min_by_key(|path| path.delay);
+        let Some(ready) = ready else { return Choice::Wait };
+        let best = eligible(packet, paths).map(|path| path.delay + path.wait).min();
+        let patient = best.is_some_and(|best| best + MARGIN < ready.delay);
+        if patient && !packet.backlogged { Choice::Wait } else { Choice::One(ready.id) }
+    }
+}
+
+/// What the better path has to gain before waiting for it is worthwhile.
+const MARGIN: Span = Span(250);
+
+#[cfg(test)]
+mod tests {
+    use super::{super::tests::path, *};
+    use crate::path::PathId;
+
+    #[test]
+    fn a_packet_waits_for_the_fast_path_if_it_arrives_earlier_that_way() {
+        let short = PacketView { len: 1000, backlogged: false };
+        let fast = PathView { room: false, wait: Span::millis(3), ..path(0, 0) };
+        let slow = PathView { delay: Span::millis(20), ..path(1, 0) };
+        assert_eq!(Split.select(&short, &[fast, slow]), Choice::Wait);
+
+        let busy = PathView { wait: Span::millis(30), ..fast };
+        assert_eq!(Split.select(&short, &[busy, slow]), Choice::One(PathId(1)));
+    }
+
+    #[test]
+    fn a_standing_queue_uses_whatever_has_room() {
+        let standing = PacketView { len: 1000, backlogged: true };
+        let fast = PathView { room: false, wait: Span::millis(3), ..path(0, 0) };
+        let slow = PathView { delay: Span::millis(20), ..path(1, 0) };
+
+        assert_eq!(Split.select(&standing, &[fast, slow]), Choice::One(PathId(1)));
+    }
+
+    #[test]
+    fn a_path_that_cannot_carry_the_size_is_left_out() {
+        let large = PacketView { len: 1400, backlogged: true };
+        let narrow = PathView { packet_max: 1300, ..path(0, 0) };
+
+        assert_eq!(Split.select(&large, &[narrow, path(1, 0)]), Choice::One(PathId(1)));
+        assert_eq!(Split.select(&large, &[narrow]), Choice::Wait);
+    }
+}

@@ -1,0 +1,156 @@
+//! Memory for packets that wait: slots of three sizes, reused for ever.
+//!
+//! A packet is copied once to the slot of its size, and stays until everybody who needs it has let
+//! go. Slots are named by number; nothing is allocated for a packet once the pool is warm.
+
+/// Names a slot in use.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct SlotId(u32);
+
+/// A pool of slots with a bound on the bytes in use.
+///
+/// Each slot has room for a note `T` about its packet.
+#[derive(Debug)]
+pub(crate) struct Slots<T> {
+    slots: Vec<Slot<T>>,
+    /// Unused slots, by size class.
+    free: [Vec<u32>; CLASSES.len()],
+    used: usize,
+    used_max: usize,
+}
+
+#[derive(Debug)]
+struct Slot<T> {
+    bytes: Box<[u8]>,
+    len: u32,
+    class: u8,
+    holders: u32,
+    note: T,
+}
+
+/// The sizes of slots in bytes: a small packet, a full one, what one TUN read gives.
+const CLASSES: [usize; 3] = [256, 2048, 65_600];
+
+const _: () = assert!(CLASSES[2] >= crate::packet::PACKET_MAX);
+
+impl<T: Copy + Default> Slots<T> {
+    /// A pool that never has more than `used_max` bytes of slots in use.
+    pub(crate) fn new(used_max: usize) -> Self {
+        Self { slots: Vec::new(), free: Default::default(), used: 0, used_max }
+    }
+
+    /// Copies `packet` to a slot with one holder. `None` if that would exceed the bound.
+    pub(crate) fn insert(&mut self, packet: &[u8], note: T) -> Option<SlotId> {
+        let class = CLASSES.iter().position(|&size| packet.len() <= size)?;
+        if self.used + CLASSES[class] > self.used_max {
+            return None;
+        }
+        self.used += CLASSES[class];
+        let id = self.free[class].pop().unwrap_or_else(|| self.grow(class));
+        let slot = &mut self.slots[id as usize];
+        slot.bytes[..packet.len()].copy_from_slice(packet);
+        slot.len = packet.len() as u32;
+        slot.holders = 1;
+        slot.note = note;
+        Some(SlotId(id))
+    }
+
+    /// The packet in the slot.
+    pub(crate) fn packet(&self, SlotId(id): SlotId) -> &[u8] {
+        let slot = &self.slots[id as usize];
+        debug_assert!(slot.holders > 0, "a slot is read only while held");
+        &slot.bytes[..slot.len as usize]
+    }
+
+    /// The note about the packet in the slot.
+    pub(crate) fn note(&self, SlotId(id): SlotId) -> T {
+        self.slots[id as usize].note
+    }
+
+    /// The packet in the slot, for a correction in place.
+    pub(crate) fn packet_mut(&mut self, SlotId(id): SlotId) -> &mut [u8] {
+        let slot = &mut self.slots[id as usize];
+        debug_assert!(slot.holders > 0, "a slot is written only while held");
+        &mut slot.bytes[..slot.len as usize]
+    }
+
+    /// Adds a holder.
+    pub(crate) fn hold(&mut self, SlotId(id): SlotId) {
+        self.slots[id as usize].holders += 1;
+    }
+
+    /// Lets one holder go; the last one frees the slot.
+    pub(crate) fn release(&mut self, SlotId(id): SlotId) {
+        let slot = &mut self.slots[id as usize];
+        debug_assert!(slot.holders > 0, "a slot is released once by each holder");
+        slot.holders -= 1;
+        if slot.holders == 0 {
+            let class = usize::from(slot.class);
+            self.used -= CLASSES[class];
+            self.free[class].push(id);
+        }
+    }
+
+    /// Bytes of slots in use.
+    pub(crate) fn used(&self) -> usize {
+        self.used
+    }
+
+    /// Gives the memory of all unused slots back, if none is in use.
+    pub(crate) fn shrink(&mut self) {
+        if self.used == 0 && !self.slots.is_empty() {
+            self.slots = Vec::new();
+            self.free = Default::default();
+        }
+    }
+
+    fn grow(&mut self, class: usize) -> u32 {
+        let bytes = vec![0; CLASSES[class]].into_boxed_slice();
+        self.slots.push(Slot { bytes, len: 0, class: class as u8, holders: 0, note: T::default() });
+        (self.slots.len() - 1) as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_is_reused_after_its_last_holder_lets_go() {
+        let mut slots = Slots::<()>::new(1 << 20);
+        let first = slots.insert(b"one", ()).expect("room");
+        slots.hold(first);
+        slots.release(first);
+        assert_eq!(slots.packet(first), b"one");
+
+        slots.release(first);
+
+        assert_eq!(slots.used(), 0);
+        assert_eq!(slots.insert(b"two", ()), Some(first));
+    }
+
+    #[test]
+    fn the_bound_is_kept_and_packets_too_long_are_refused() {
+        let mut slots = Slots::<()>::new(600);
+
+        assert!(slots.insert(&[0; 2000], ()).is_none());
+        assert!(slots.insert(&[0; 70_000], ()).is_none());
+        assert!(slots.insert(&[0; 256], ()).is_some());
+        assert!(slots.insert(&[0; 1], ()).is_some());
+        assert!(slots.insert(&[0; 1], ()).is_none());
+    }
+
+    #[test]
+    fn an_unused_pool_gives_its_memory_back() {
+        let mut slots = Slots::<()>::new(1 << 20);
+        let id = slots.insert(b"one", ()).expect("room");
+        slots.shrink();
+        assert_eq!(slots.packet(id), b"one");
+        slots.release(id);
+
+        slots.shrink();
+
+        assert!(slots.slots.is_empty());
+        assert!(slots.insert(b"two", ()).is_some());
+    }
+}
