@@ -1,1 +1,44 @@
-fn main() {}
+//! `hawser-server`: takes the tunnels of many clients and sends their packets out through a
+//! health-checked set of uplinks.
+
+#![allow(dead_code, reason = "the configuration says more than this build carries out")]
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use shared::{
+    exit::{self, Error},
+    keys, logging,
+};
+
+use self::{
+    args::{Arguments, Command},
+    run::Options,
+};
+
+mod args;
+mod clients;
+mod config;
+mod init;
+mod leases;
+mod run;
+
+fn main() -> ExitCode {
+    exit::conclude(PROGRAM, execute(Arguments::parse()))
+}
+
+/// The name of this program in messages and in its status.
+const PROGRAM: &str = "hawser-server";
+
+fn execute(arguments: Arguments) -> Result<(), Error> {
+    logging::start(arguments.log.as_deref())?;
+    match arguments.command {
+        Command::Check { file } => config::check(&file),
+        Command::Client { command } => clients::command::execute(&command),
+        Command::Init(init) => init::init(&init),
+        Command::Keygen => keys::generate(),
+        Command::Pubkey => keys::print_public(),
+        Command::Run(run) => run::run(Options::load(&run)?),
+        Command::Status(status) => status.run(PROGRAM),
+    }
+}

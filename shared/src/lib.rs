@@ -1,4 +1,18 @@
 //! What client and server share: the driver, the control plane, host state, status.
 
 pub mod clock;
+pub mod config;
+pub mod control;
 pub mod entropy;
+pub mod exit;
+pub mod grid;
+pub mod host;
+pub mod host_port;
+pub mod keys;
+pub mod lock;
+pub mod logging;
+pub mod mode;
+pub mod ready;
+pub mod routes;
+pub mod status;
+pub mod stored;

@@ -1,0 +1,236 @@
+//! The server's configuration, `server.toml`, as `hawser-server init` writes it.
+
+use std::{
+    collections::BTreeSet,
+    io::{self, Write as _},
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use hawser_server::uplink_config::UplinkConfig;
+use shared::{
+    config::{Document, Placed, Table, Wrong, boolean, cidr, ip, listen_address, parsed, text},
+    control::PrivateKey,
+    exit::Error,
+    host_port::HostPort,
+    keys,
+    mode::Mode,
+    routes::Routes,
+};
+
+use crate::{
+    clients::ClientsFolder,
+    leases::{Pools, pool4, pool6},
+};
+
+/// Everything the file says, checked.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// Where to listen: 1 to [`ADDRESSES_MAX`].
+    pub(crate) listen: Vec<SocketAddr>,
+    /// Where clients find the server: 1 to [`ADDRESSES_MAX`].
+    pub(crate) advertise: Vec<HostPort>,
+    /// Where inner addresses come from.
+    pub(crate) pools: Pools,
+    /// What `client add` writes into a client's configuration.
+    pub(crate) routes: Routes,
+    /// The resolvers that clients are told of.
+    pub(crate) dns: Vec<IpAddr>,
+    /// The server's private key.
+    pub(crate) key_file: PathBuf,
+    /// A file for each client.
+    pub(crate) clients_folder: PathBuf,
+    /// The mode of clients that choose none, or may not.
+    pub(crate) mode: Mode,
+    /// Whether a client's choice of a mode counts, for both directions.
+    pub(crate) client_may_choose_mode: bool,
+    /// Whether clients reach each other through the server.
+    pub(crate) client_to_client: bool,
+    /// The exits of the server, with unique names; when empty, the host's own routing decides.
+    pub(crate) uplinks: Vec<UplinkConfig>,
+}
+
+impl Config {
+    /// Reads the file at `path`; paths in it count from its folder.
+    ///
+    /// # Errors
+    /// Lists all that is wrong; the exit code is that of a wrong configuration.
+    pub(crate) fn load(path: &Path) -> Result<Self, Error> {
+        let folder = path.parent().unwrap_or(Path::new(""));
+        Document::load(path)?.read(|table| Self::read(table, folder))
+    }
+
+    /// Reads the server's private key.
+    ///
+    /// # Errors
+    /// When there is none, or others may read it.
+    pub(crate) fn key(&self) -> Result<PrivateKey, Error> {
+        keys::load(&self.key_file)
+    }
+
+    fn read(table: &mut Table<'_>, folder: &Path) -> Option<Self> {
+        let listen = read_listen(table);
+        let advertise = table.list("advertise", parsed::<HostPort>);
+        let v4 = table.required("pool", |value| pool4(cidr(value)?));
+        let v6 = table.optional("pool6", |value| pool6(cidr(value)?));
+        let routes = Routes::read(table);
+        let dns = table.list("dns", ip);
+        let key_file = table.required("key_file", text);
+        let clients_folder = table.required("clients", text);
+        let mode = table.optional("mode", parsed);
+        let may_choose = table.optional("client_may_choose_mode", boolean);
+        let client_to_client = table.optional("client_to_client", boolean);
+        let uplinks = read_uplinks(table);
+        for (key, members, most) in [
+            ("listen", listen.len(), ADDRESSES_MAX),
+            ("advertise", advertise.len(), ADDRESSES_MAX),
+            ("dns", dns.len(), RESOLVERS_MAX),
+            ("uplink", uplinks.len(), UPLINKS_MAX),
+        ] {
+            table.limit(key, members, most);
+        }
+        for key in ["listen", "advertise"] {
+            if !table.has(key) {
+                table.missing(key);
+            } else if table.is_empty_list(key) {
+                table.note_at(key, Wrong::new(format!("`{key}` names no address")));
+            }
+        }
+        Some(Self {
+            listen,
+            advertise: plain(advertise),
+            pools: Pools { v4: v4?.into_inner(), v6: v6.map(Placed::into_inner) },
+            routes,
+            dns: plain(dns),
+            key_file: folder.join(key_file?.into_inner()),
+            clients_folder: folder.join(clients_folder?.into_inner()),
+            mode: mode.map(Placed::into_inner).unwrap_or_default(),
+            client_may_choose_mode: may_choose.is_none_or(Placed::into_inner),
+            client_to_client: client_to_client.is_some_and(Placed::into_inner),
+            uplinks,
+        })
+    }
+}
+
+/// `hawser-server check FILE`: the configuration, the key and every client; one line when all is
+/// well.
+///
+/// # Errors
+/// Lists all that is wrong.
+pub(crate) fn check(path: &Path) -> Result<(), Error> {
+    let config = Config::load(path)?;
+    let mut errors: Vec<Error> = config.key().err().into_iter().collect();
+    let clients = match ClientsFolder::open(&config.clients_folder, config.pools) {
+        Ok((folder, problems)) => {
+            errors.extend(problems);
+            folder.clients().count()
+        }
+        Err(error) => {
+            errors.push(error);
+            0
+        }
+    };
+    if !errors.is_empty() {
+        let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        return Err(Error::configuration(texts.join("\n")));
+    }
+    let Config { listen, pools, mode, routes, uplinks, .. } = &config;
+    let listen: Vec<String> = listen.iter().map(ToString::to_string).collect();
+    let pools: Vec<String> = pools.networks().map(|pool| pool.to_string()).collect();
+    writeln!(
+        io::stdout(),
+        "{}: ok: listens on {}, pool {}, mode {mode}, routes {routes}, {}, {}",
+        path.display(),
+        listen.join(" "),
+        pools.join(" "),
+        counted(uplinks.len(), "uplink"),
+        counted(clients, "client"),
+    )
+    .map_err(|error| Error::from_io("write to standard output", &error))
+}
+
+/// One for each address of a host with many networks.
+const ADDRESSES_MAX: usize = 16;
+/// More exits than a server has.
+const UPLINKS_MAX: usize = 64;
+/// resolv.conf(5) takes three; a router may ask more.
+const RESOLVERS_MAX: usize = 8;
+
+fn read_listen(table: &mut Table<'_>) -> Vec<SocketAddr> {
+    let listen = table.list("listen", listen_address);
+    let mut seen = BTreeSet::new();
+    for address in &listen {
+        if !seen.insert(*address.get_ref()) {
+            let wrong = Wrong::new(format!("{} is listed twice", address.get_ref()));
+            table.note(address.span(), wrong.right("remove one"));
+        }
+    }
+    plain(listen)
+}
+
+fn read_uplinks(table: &mut Table<'_>) -> Vec<UplinkConfig> {
+    let uplinks = table.tables("uplink", UplinkConfig::read);
+    let mut seen = BTreeSet::new();
+    for uplink in &uplinks {
+        let name = &uplink.get_ref().name;
+        if !seen.insert(name) {
+            let wrong = Wrong::new(format!("there are two uplinks called \"{name}\""));
+            table.note(uplink.span(), wrong.right("give one another name"));
+        }
+    }
+    plain(uplinks)
+}
+
+fn plain<T>(placed: Vec<Placed<T>>) -> Vec<T> {
+    placed.into_iter().map(Placed::into_inner).collect()
+}
+
+fn counted(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_configuration_has_defaults() {
+        let config = read(LEAST).unwrap();
+
+        assert_eq!((config.mode, config.client_may_choose_mode), (Mode::Split, true));
+        assert!(!config.client_to_client);
+        assert_eq!(config.key_file, Path::new("/etc/hawser/server.key"));
+        assert_eq!(config.clients_folder, Path::new("/etc/hawser/clients.d"));
+        assert_eq!((config.pools.v6, config.uplinks.len()), (None, 0));
+    }
+
+    #[test]
+    fn each_mistake_is_named_with_its_place() {
+        let uplink = "[[uplink]]\nname = \"a\"\ninterface = \"eth1\"\n";
+        for (text, expected) in [
+            (LEAST.replace("listen", "lisen"), "did you mean `listen`?"),
+            (LEAST.replace("\"0.0.0.0:4500\"", ""), "x.toml:1:10: `listen` names no address"),
+            (LEAST.replace(":4500\"]", "\"]"), "x.toml:1:11: the port is missing"),
+            (LEAST.replace("0.0.0.0:4500\"", "0.0.0.0:4500\", \"0.0.0.0:4500\""), "listed twice"),
+            (
+                LEAST.replace("10.77.0.0/16", "10.77.0.1/16"),
+                "x.toml:3:8: 10.77.0.1/16 is an address",
+            ),
+            (LEAST.replace("10.77.0.0/16", "fd77::/64"), "fd77::/64 is IPv6"),
+            (format!("{LEAST}pool6 = \"10.0.0.0/8\"\n"), "x.toml:6:9: 10.0.0.0/8 is IPv4"),
+            (format!("{LEAST}mode = \"turbo\"\n"), "\"turbo\" is not a mode"),
+            (format!("{LEAST}{uplink}{uplink}"), "two uplinks called \"a\""),
+        ] {
+            let error = read(&text).expect_err(&text).to_string();
+            assert!(error.contains(expected), "{text}\ngives\n{error}\nwithout\n{expected}");
+        }
+    }
+
+    const LEAST: &str = "listen = [\"0.0.0.0:4500\"]\nadvertise = [\"vpn.example.net:4500\"]\n\
+        pool = \"10.77.0.0/16\"\nkey_file = \"server.key\"\nclients = \"clients.d\"\n";
+
+    fn read(text: &str) -> Result<Config, Error> {
+        Document::from_text("x.toml", text)
+            .read(|table| Config::read(table, Path::new("/etc/hawser")))
+    }
+}

@@ -1,0 +1,83 @@
+//! The steering modes by their names.
+
+use std::{
+    fmt::{self, Display},
+    str::FromStr,
+};
+
+use crate::config::{Wrong, nearest};
+
+/// How packets are shared out over the paths.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Mode {
+    /// One path carries everything; another takes over when it fails.
+    ActiveStandby,
+    /// Every packet goes over the two best paths.
+    Duplicate,
+    /// Packets are spread over all paths.
+    #[default]
+    Split,
+}
+
+impl Mode {
+    /// All modes, in the order in which they are explained to users.
+    pub const ALL: [Self; 3] = [Self::Split, Self::Duplicate, Self::ActiveStandby];
+
+    /// The name in configurations and on command lines.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ActiveStandby => "active-standby",
+            Self::Duplicate => "duplicate",
+            Self::Split => "split",
+        }
+    }
+}
+
+impl Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Mode {
+    type Err = Wrong;
+
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        let names = Self::ALL.map(Self::name);
+        Self::ALL.into_iter().find(|mode| mode.name() == text).ok_or_else(|| {
+            let shown: String = text.chars().take(40).collect();
+            let right = match nearest(text, names) {
+                Some(meant) => format!("did you mean \"{meant}\"?"),
+                None => "write one of them".to_owned(),
+            };
+            Wrong::new(format!(
+                "\"{}\" is not a mode of this build, which has split, duplicate and active-standby",
+                shown.escape_debug()
+            ))
+            .right(right)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mode_is_found_by_its_name() {
+        for mode in Mode::ALL {
+            assert_eq!(mode.to_string().parse(), Ok(mode));
+        }
+    }
+
+    #[test]
+    fn an_unknown_mode_is_answered_with_those_that_exist() {
+        let wrong = "adaptive".parse::<Mode>().unwrap_err();
+
+        for mode in Mode::ALL {
+            assert!(wrong.what().contains(mode.name()), "{}", wrong.what());
+        }
+        let wrong = "splti".parse::<Mode>().unwrap_err();
+        assert_eq!(wrong.remedy(), "did you mean \"split\"?");
+    }
+}

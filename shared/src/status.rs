@@ -1,0 +1,241 @@
+//! What a running program says about itself.
+//!
+//! One [`Snapshot`] feeds the table that people read and the JSON that programs read. Directions
+//! are *up* (client to server) and *down*, at both ends. A figure that only the other end can know
+//! is absent. In JSON, fields are only ever added while [`VERSION`] stays; times are seconds since
+//! 1970, a field's unit is the end of its name.
+
+use std::{collections::BTreeMap, net::IpAddr, net::SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    command::StatusArguments,
+    instance::{Instance, validate_instance_name},
+    socket::ControlSocket,
+};
+
+mod command;
+mod instance;
+mod query;
+mod socket;
+mod table;
+
+/// The version of the JSON form.
+pub const VERSION: u32 = 1;
+
+/// Everything a program says about itself at one moment.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Snapshot {
+    /// Always [`VERSION`].
+    pub version: u32,
+    /// `hawser` or `hawser-server`.
+    pub program: String,
+    /// The name of the instance, as in `--name`.
+    pub name: String,
+    /// The process id.
+    pub pid: u32,
+    /// When the program started, in seconds since 1970.
+    pub since: u64,
+    /// The mode that new sessions get, by its name.
+    pub mode: String,
+    /// The client's one session, or all sessions of the server.
+    pub sessions: Vec<Session>,
+    /// The exits of the server.
+    pub uplinks: Vec<Uplink>,
+    /// Refused input by reason: datagrams and packets.
+    pub refused: BTreeMap<String, u64>,
+}
+
+impl Snapshot {
+    /// An empty snapshot of this process.
+    pub fn new(program: &str, name: &str, since: u64) -> Self {
+        Self {
+            version: VERSION,
+            program: program.to_owned(),
+            name: name.to_owned(),
+            pid: std::process::id(),
+            since,
+            ..Self::default()
+        }
+    }
+}
+
+/// One client and the server.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Session {
+    /// The client's name at the server; at the client the name of the instance.
+    pub name: String,
+    /// The public key of the other end.
+    pub peer: String,
+    /// `connecting`, `up`, `reconnecting`, `refused` or `closed`.
+    pub state: String,
+    /// The client's addresses inside the tunnel.
+    pub inner: Vec<IpAddr>,
+    /// When the session began, in seconds since 1970.
+    pub since: u64,
+    /// The mode in use, by its name.
+    pub mode: String,
+    /// Every path, the dead ones included.
+    pub paths: Vec<Path>,
+    /// Traffic from client to server.
+    pub up: Traffic,
+    /// Traffic from server to client.
+    pub down: Traffic,
+}
+
+/// What carries datagrams between one link of the client and one address of the server.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Path {
+    /// The number of the path in the session.
+    pub id: u32,
+    /// The client's interface; empty where it is not known.
+    pub link: String,
+    /// `available` or `backup`.
+    pub status: String,
+    /// Our address and port.
+    pub local: Option<SocketAddr>,
+    /// The address and port of the other end.
+    pub remote: Option<SocketAddr>,
+    /// The largest outer packet that the path was seen to carry, in bytes.
+    pub mtu: Option<u16>,
+    /// From client to server.
+    pub up: PathDirection,
+    /// From server to client.
+    pub down: PathDirection,
+}
+
+/// One direction of a path.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
+pub struct PathDirection {
+    /// `validating`, `up`, `suspect`, `dead`, `probation` or `closed`, with ` quiet` behind it.
+    pub state: Option<String>,
+    /// Smoothed round trip time, in ms.
+    pub srtt_ms: Option<f64>,
+    /// Variation of the round trip time, in ms.
+    pub rttvar_ms: Option<f64>,
+    /// Least round trip time seen lately, in ms.
+    pub min_rtt_ms: Option<f64>,
+    /// Share of the datagrams that were lost lately, from 0 to 1.
+    pub loss: Option<f64>,
+    /// Estimated capacity or delivery rate, in bit/s.
+    pub rate_bit_s: Option<u64>,
+    /// Bytes that may be in flight.
+    pub window_bytes: Option<u64>,
+    /// Bytes that are in flight.
+    pub in_flight_bytes: Option<u64>,
+    /// Datagrams sent in this direction.
+    pub datagrams_sent: Option<u64>,
+    /// Bytes of these datagrams, with their outer headers.
+    pub bytes_sent: Option<u64>,
+    /// Datagrams that arrived and were authentic.
+    pub datagrams_received: Option<u64>,
+    /// Bytes of these datagrams, with their outer headers.
+    pub bytes_received: Option<u64>,
+    /// Datagrams found lost.
+    pub datagrams_lost: Option<u64>,
+}
+
+/// One direction of a session.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Traffic {
+    /// Inner packets taken from the host for this direction.
+    pub packets_sent: Option<u64>,
+    /// Their bytes.
+    pub bytes_sent: Option<u64>,
+    /// Inner packets given to the host.
+    pub packets_received: Option<u64>,
+    /// Their bytes.
+    pub bytes_received: Option<u64>,
+    /// Inner packets that arrived again and were dropped.
+    pub duplicated: Option<u64>,
+    /// Inner packets that arrived after a later one of their flow and were put in order.
+    pub reordered: Option<u64>,
+    /// Inner packets that came after their place was given up.
+    pub late: Option<u64>,
+    /// Inner packets that never came.
+    pub lost: Option<u64>,
+    /// Inner packets dropped by the sender's own queue.
+    pub dropped: Option<u64>,
+    /// Inner packets that wait for an older one.
+    pub held: Option<u64>,
+    /// What we added to the user's bytes.
+    pub overhead: Overhead,
+}
+
+/// The bytes that we add, by reason. At each end those that this end sent.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Overhead {
+    /// Outer headers, our header and tag on datagrams that carry a packet.
+    pub header_bytes: Option<u64>,
+    /// Feedback, marks and probes, whole.
+    pub feedback_bytes: Option<u64>,
+    /// Second copies, whole.
+    pub copies_bytes: Option<u64>,
+    /// Retransmissions, whole.
+    pub retransmissions_bytes: Option<u64>,
+    /// The control connection, whole.
+    pub control_bytes: Option<u64>,
+}
+
+/// One exit of the server.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Uplink {
+    /// As configured.
+    pub name: String,
+    /// `healthy`, `unhealthy` or `unknown`.
+    pub state: String,
+    /// Since when, in seconds since 1970.
+    pub since: u64,
+    /// The order of preference.
+    pub tier: u8,
+    /// Whether traffic leaves by it.
+    pub active: bool,
+    /// The interface it stands on.
+    pub interface: Option<String>,
+    /// What its probes found last.
+    pub probes: Vec<Probe>,
+}
+
+/// One question asked through an uplink.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Probe {
+    /// As configured: `icmp 192.0.2.1`.
+    pub target: String,
+    /// Whether the last one was answered; absent before the first.
+    pub answered: Option<bool>,
+    /// How long the last answer took, in ms.
+    pub rtt_ms: Option<f64>,
+    /// Questions asked.
+    pub sent: u64,
+    /// Answers that came in time.
+    pub received: u64,
+    /// Why the last one failed.
+    pub error: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_has_the_version_and_survives_fields_of_other_versions() {
+        let snapshot =
+            Snapshot { sessions: vec![Session::default()], ..Snapshot::new("p", "n", 7) };
+
+        let mut value = serde_json::to_value(&snapshot).unwrap();
+        assert_eq!(value["version"], 1);
+        value["sessions"][0]["invented"] = 3.into();
+        value.as_object_mut().unwrap().remove("refused");
+
+        assert_eq!(serde_json::from_value::<Snapshot>(value).unwrap(), snapshot);
+    }
+}
