@@ -119,7 +119,10 @@ fn all_mistakes_are_shown_with_their_places() {
     assert!(shown.starts_with(&format!("hawser-server: {}: 2 problems\n", path.display())));
     let line = 1 + text.lines().position(|line| line.starts_with("mode")).unwrap();
     assert!(shown.contains(&format!("server.toml:{line}:8: \"splitt\" is not a mode")), "{shown}");
-    assert!(shown.contains("\n    | ^^^^^^^^^^^^^^^^^ did you mean `client_to_client`?"), "{shown}");
+    assert!(
+        shown.contains("\n    | ^^^^^^^^^^^^^^^^^ did you mean `client_to_client`?"),
+        "{shown}"
+    );
     assert_eq!(bad(server.run(&["run", "--config", &server.config()]), 2), shown);
     fs::write(&path, text).unwrap();
     let client = server.folder().join("clients.d/branch.toml");
