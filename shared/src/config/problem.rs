@@ -164,7 +164,10 @@ const LINE_CHARS_MAX: usize = 100;
 fn masked(line: &str) -> String {
     let lower = line.to_ascii_lowercase();
     let key_end = lower.find('=').unwrap_or(0);
-    let names_secret = ["priv", "secret"].iter().any(|word| lower[..key_end].contains(word));
+    let name = &lower[..key_end];
+    // `private_key_file` names a file, and its error is about that name.
+    let names_secret =
+        ["priv", "secret"].iter().any(|it| name.contains(it)) && !name.contains("file");
     if names_secret {
         let visible = |letter: char| letter.is_whitespace() || "=\"'".contains(letter);
         let (key, value) = line.split_at(key_end);
@@ -225,6 +228,16 @@ mod tests {
         let lines: Vec<&str> = shown.lines().collect();
         let caret = lines[4].find('^').unwrap();
         assert_eq!(&lines[3][caret..caret + 3], "\"x\"");
+    }
+
+    #[test]
+    fn keys_are_hidden_and_names_of_key_files_are_not() {
+        let key = "q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA=";
+
+        assert_eq!(masked("private_key_file = \"a.key\""), "private_key_file = \"a.key\"");
+        assert_eq!(masked("private_key = 'a b'"), "private_key = '* *'");
+        assert!(!masked(&format!("private_key_file = \"{key}\"")).contains("q83"));
+        assert!(!masked(&format!("  \"{key}\",")).contains("q83"));
     }
 
     #[test]
