@@ -1,0 +1,194 @@
+//! How packets of the tunnel leave the server: by the best uplink that works.
+//!
+//! | file | decides |
+//! |---|---|
+//! | `health` | whether an uplink works |
+//! | `pool` | which one new flows take |
+//! | `standing` | on which interface an uplink stands, and what is its next hop |
+//! | `prober`, `echo` | ask the targets |
+//! | `nat`, `mark` | pin flows to uplinks, translate addresses, stop leaks |
+//! | `routing`, `forwarding` | tables, rules and sysctls |
+//! | `conntrack` | forgets the flows of a failed uplink |
+//! | `watch` | the task that holds them together |
+//!
+//! Without any uplink configured, packets leave by the host's own default routes, translated.
+
+mod conntrack;
+mod echo;
+mod event;
+mod forwarding;
+mod health;
+mod mark;
+mod nat;
+mod pool;
+mod prober;
+mod routing;
+mod standing;
+mod status;
+mod uplink;
+mod watch;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context as _, Result, bail};
+use ipnet::IpNet;
+use shared::host::{Family, HostState};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tracing::warn;
+
+pub use event::{Event, EventKind, Reason};
+pub use health::{Cause, State};
+
+use crate::uplink_config::UplinkConfig;
+use nat::{Elements, Table};
+use pool::Selection;
+use prober::REPORTS_MAX;
+use routing::{Routing, families};
+use uplink::Uplink;
+use watch::{COMMANDS_MAX, Command, Published, Watch};
+
+/// The running egress of a server.
+///
+/// It changes the host through a scope of the given [`HostState`], so whoever undoes the whole
+/// undoes it too; dropping it ends its task and leaves the host as it is.
+#[derive(Debug)]
+pub struct Egress {
+    host: HostState,
+    commands: mpsc::Sender<Command>,
+    published: Arc<Mutex<Published>>,
+    task: JoinHandle<()>,
+    refusals: Vec<String>,
+}
+
+impl Egress {
+    /// Lays tables, rules and the nft table, starts the probes, and returns once packets from
+    /// `tun` with a source in `sources` can leave.
+    ///
+    /// # Errors
+    /// When the configuration names what can't be, when a right or `nft` is missing, or when the
+    /// kernel refuses.
+    pub async fn start(
+        uplinks: Vec<UplinkConfig>,
+        tun: &str,
+        sources: Vec<IpNet>,
+        host: &HostState,
+    ) -> Result<Self> {
+        refuse_impossible(&uplinks, tun)?;
+        let host = host.scope("egress");
+        // Followed from before the first look, so that no change falls between them.
+        let links = host.netlink().watch().await?;
+        let marks = mark::free_marks(host.netlink(), uplinks.len() + 1).await?;
+        let (nowhere, marks) = marks.split_last().context("there is one mark more than uplinks")?;
+        let (reports_in, reports) = mpsc::channel(REPORTS_MAX);
+        let (commands_in, commands) = mpsc::channel(COMMANDS_MAX);
+        let published = Arc::new(Mutex::new(Published::default()));
+        let mut standing = Vec::with_capacity(uplinks.len());
+        for (at, (config, mark)) in uplinks.iter().zip(marks).enumerate() {
+            let routing = Routing::lay(&host, *mark, tun).await?;
+            standing.push(Uplink::new(at, config.clone(), *mark, routing, reports_in.clone()));
+        }
+        if !uplinks.is_empty() {
+            routing::lay_nowhere(&host, *nowhere, tun).await?;
+        }
+        forwarding::enable(&host, tun, &families()?).await?;
+        let mut watch = Watch {
+            table: Table {
+                name: format!("hawser-{}", host.name()),
+                tun: tun.to_owned(),
+                marks: marks.to_vec(),
+                nowhere: *nowhere,
+            },
+            host: host.clone(),
+            sources: sources.into_iter().collect(),
+            selections: Family::ALL.map(|family| Selection::new(family, uplinks.len())),
+            configs: uplinks,
+            uplinks: standing,
+            reports,
+            commands,
+            published: Arc::clone(&published),
+            elements: Elements::default(),
+            plain_exits: BTreeSet::new(),
+            links: Some(links),
+            retry_at: None,
+        };
+        watch.begin().await?;
+        let refusals = forwarding::refusals(tun).await?;
+        for command in &refusals {
+            warn!(
+                "a firewall of this host drops forwarded packets of the tunnel; allow them: {command}"
+            );
+        }
+        let task = tokio::spawn(watch.run());
+        Ok(Self { host, commands: commands_in, published, task, refusals })
+    }
+
+    /// The uplinks as the status shows them, in the order of the configuration.
+    pub fn snapshot(&self) -> Vec<shared::status::Uplink> {
+        self.published().uplinks.clone()
+    }
+
+    /// The last events, the oldest first.
+    pub fn events(&self) -> Vec<Event> {
+        self.published().log.to_vec()
+    }
+
+    /// Commands that let packets through firewalls of others, which dropped them at the start.
+    pub fn refusals(&self) -> &[String] {
+        &self.refusals
+    }
+
+    /// Replaces the sources that inner packets may have: the pools, and the prefixes of clients.
+    ///
+    /// # Errors
+    /// When nft refuses; the old ones are kept then.
+    pub async fn set_sources(&self, sources: Vec<IpNet>) -> Result<()> {
+        let (done, answer) = oneshot::channel();
+        let ended = "the egress has ended";
+        self.commands.send(Command::Sources(sources, done)).await.context(ended)?;
+        answer.await.context(ended)?
+    }
+
+    /// Ends the probes and takes back what was changed on the host.
+    ///
+    /// # Errors
+    /// When a change can't be taken back; the next start tries again.
+    pub async fn stop(self) -> Result<()> {
+        // A task that has ended already needs no command.
+        let _ = self.commands.send(Command::Stop).await;
+        let _ = self.task.await;
+        Ok(self.host.undo().await?)
+    }
+
+    fn published(&self) -> std::sync::MutexGuard<'_, Published> {
+        self.published.lock().unwrap_or_else(|broken| broken.into_inner())
+    }
+}
+
+fn refuse_impossible(uplinks: &[UplinkConfig], tun: &str) -> Result<()> {
+    if uplinks.len() > UPLINKS_MAX {
+        bail!("{} uplinks are configured, {UPLINKS_MAX} are possible", uplinks.len());
+    }
+    let interfaces = uplinks.iter().filter_map(|uplink| uplink.interface.as_deref());
+    for interface in interfaces.chain([tun]) {
+        if !nat::is_plain_interface(interface) {
+            bail!(
+                "`{interface}` can't be the interface of an uplink: up to 15 letters, digits and \
+                 .-_@+ make a name"
+            );
+        }
+    }
+    for uplink in uplinks {
+        if uplink.interface.as_deref() == Some(tun) {
+            bail!("uplink `{}` names the tunnel's own interface `{tun}`", uplink.name);
+        }
+        if uplink.interface.is_none() && uplink.gateways.is_empty() {
+            bail!("uplink `{}` needs an interface or a gateway", uplink.name);
+        }
+    }
+    Ok(())
+}
+
+/// More uplinks than any one machine has; each takes one of 255 marks, a table and five rules.
+const UPLINKS_MAX: usize = 32;

@@ -1,0 +1,163 @@
+//! What happened to the uplinks, in order.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::Duration;
+
+use shared::host::Family;
+
+use super::health::{Cause, State};
+
+/// One thing that happened.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Event {
+    /// Counts up from 1 without gaps: it orders all events of one run.
+    pub seq: u64,
+    /// When, since boot.
+    pub at: Duration,
+    /// What.
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum EventKind {
+    /// The verdict on an uplink changed.
+    Health {
+        /// The uplink.
+        uplink: String,
+        /// The verdict before.
+        from: State,
+        /// The verdict after.
+        to: State,
+        /// Why.
+        cause: Cause,
+    },
+    /// Packets of a family leave by another uplink.
+    Active {
+        /// The family.
+        family: Family,
+        /// The uplink before.
+        from: Option<String>,
+        /// The uplink after.
+        to: Option<String>,
+        /// Why this one.
+        reason: Reason,
+    },
+    /// The flows of an uplink were forgotten, so that they begin anew by another one.
+    Flushed {
+        /// The uplink.
+        uplink: String,
+        /// The family of the flows.
+        family: Family,
+    },
+}
+
+/// Why an uplink was chosen.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reason {
+    /// It is the healthy one of the lowest tier.
+    Healthy,
+    /// It is of the lowest tier, and nothing speaks against it yet.
+    Unproven,
+    /// None is healthy, and this one has at least a link.
+    FailOpen,
+    /// None has a link.
+    NoneLeft,
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |uplink: &Option<String>| uplink.clone().unwrap_or_else(|| "none".to_owned());
+        match self {
+            Self::Health { uplink, from, to, cause } => {
+                write!(f, "uplink {uplink}: {from} -> {to} ({cause})")
+            }
+            Self::Active { family, from, to, reason } if from == to => {
+                write!(f, "{family} stays on {} ({reason})", name(to))
+            }
+            Self::Active { family, from, to, reason } => {
+                write!(f, "{family} leaves by {} instead of {} ({reason})", name(to), name(from))
+            }
+            Self::Flushed { uplink, family } => write!(f, "{family} flows of {uplink} begin anew"),
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unknown => "unknown",
+            Self::Up => "healthy",
+            Self::Down => "unhealthy",
+        })
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Answered => "answered",
+            Self::Silent => "no answer",
+            Self::Refused => "refused by the target",
+            Self::Unreachable => "unreachable",
+            Self::LinkDown => "no link",
+            Self::LinkUp => "the link is up",
+        })
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Healthy => "healthy, lowest tier",
+            Self::Unproven => "lowest tier, nothing heard yet",
+            Self::FailOpen => "none is healthy, this one has a link",
+            Self::NoneLeft => "none has a link",
+        })
+    }
+}
+
+/// The last events.
+#[derive(Debug, Default)]
+pub(super) struct EventLog {
+    events: VecDeque<Event>,
+    recorded: u64,
+}
+
+impl EventLog {
+    pub(super) fn record(&mut self, at: Duration, kind: EventKind) {
+        self.recorded += 1;
+        if self.events.len() == EVENTS_MAX {
+            self.events.pop_front();
+        }
+        self.events.push_back(Event { seq: self.recorded, at, kind });
+    }
+
+    pub(super) fn to_vec(&self) -> Vec<Event> {
+        self.events.iter().cloned().collect()
+    }
+}
+
+/// Days of a normal host; an hour of a bad one.
+pub(super) const EVENTS_MAX: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_forgets_the_oldest_and_counts_on() {
+        let mut log = EventLog::default();
+        for at in 0..EVENTS_MAX as u64 + 3 {
+            let kind = EventKind::Flushed { uplink: "a".to_owned(), family: Family::V4 };
+            log.record(Duration::from_secs(at), kind);
+        }
+
+        let events = log.to_vec();
+
+        assert_eq!(events.len(), EVENTS_MAX);
+        assert_eq!(events[0].seq, 4);
+        assert!(events.windows(2).all(|pair| pair[1].seq == pair[0].seq + 1));
+    }
+}

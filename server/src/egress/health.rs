@@ -1,0 +1,400 @@
+//! Decides whether an uplink works, from what its probes find.
+//!
+//! Any answer proves that the uplink carries packets both ways, so one probe that is answered is
+//! enough, however many others are not. An uplink fails when *every* probe has failed: refused
+//! [`fall`](Rules::fall) times in a row, or met by silence for longer than the slowest answer
+//! could take. An answer that comes late is latency, not loss: it ends the silence and lengthens
+//! the patience. The loss of the link itself is believed at once.
+//!
+//! An uplink that failed comes back after [`rise`](Rules::rise) answers in a row; one that keeps
+//! failing must answer without a break for longer and longer, so that a flapping line moves
+//! nobody's flows.
+
+use std::time::Duration;
+
+/// How many results change a verdict, and how often they come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Rules {
+    /// Time between two questions of one probe.
+    pub(super) interval: Duration,
+    /// Answers in a row that an uplink needs to come back.
+    pub(super) rise: u32,
+    /// Refusals in a row that a probe takes for a failure.
+    pub(super) fall: u32,
+}
+
+/// The verdict on an uplink.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum State {
+    /// Nothing was heard yet, and it isn't time to give up.
+    Unknown,
+    /// It works.
+    Up,
+    /// It does not.
+    Down,
+}
+
+/// Why a verdict is what it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Cause {
+    /// A probe was answered.
+    Answered,
+    /// No probe was answered in time.
+    Silent,
+    /// The targets refuse.
+    Refused,
+    /// The questions can't be sent, or a router says that they can't arrive.
+    Unreachable,
+    /// The interface is gone, set down, or has no carrier.
+    LinkDown,
+    /// The interface carries packets, and there are no probes.
+    LinkUp,
+}
+
+/// A change of verdict.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Transition {
+    /// The verdict before.
+    pub(super) from: State,
+    /// The verdict after.
+    pub(super) to: State,
+    /// Why.
+    pub(super) cause: Cause,
+}
+
+/// What is known about one uplink. Times are since boot and never go backwards.
+#[derive(Debug)]
+pub(super) struct Health {
+    rules: Rules,
+    state: State,
+    cause: Cause,
+    since: Duration,
+    link: Link,
+    probes: Vec<Probe>,
+    /// Since when it has answered without a break, while it is down.
+    good_since: Option<Duration>,
+    /// Failures that count for the hold-down.
+    flaps: u32,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Link {
+    Up,
+    Down,
+}
+
+impl Health {
+    /// An uplink with so many probes, whose link is down until [`on_link_up`](Self::on_link_up).
+    pub(super) fn new(now: Duration, rules: Rules, probes: usize) -> Self {
+        Self {
+            rules,
+            state: State::Unknown,
+            cause: Cause::LinkDown,
+            since: now,
+            link: Link::Down,
+            probes: vec![Probe::new(now); probes],
+            good_since: None,
+            flaps: 0,
+        }
+    }
+
+    /// The verdict.
+    pub(super) fn state(&self) -> State {
+        self.state
+    }
+
+    /// Why.
+    pub(super) fn cause(&self) -> Cause {
+        self.cause
+    }
+
+    /// Since when the verdict stands.
+    pub(super) fn since(&self) -> Duration {
+        self.since
+    }
+
+    /// What is known about each probe, in the order of the configuration.
+    pub(super) fn probes(&self) -> &[Probe] {
+        &self.probes
+    }
+
+    /// The interface carries packets. Silence counts from here.
+    pub(super) fn on_link_up(&mut self, now: Duration) -> Option<Transition> {
+        if self.link == Link::Down {
+            self.link = Link::Up;
+            for probe in &mut self.probes {
+                probe.begin(now);
+            }
+        }
+        self.handle_timeout(now)
+    }
+
+    /// The interface is gone, or carries nothing.
+    pub(super) fn on_link_down(&mut self, now: Duration) -> Option<Transition> {
+        self.link = Link::Down;
+        self.handle_timeout(now)
+    }
+
+    /// A probe was sent.
+    pub(super) fn on_sent(&mut self, now: Duration, probe: usize) {
+        if let Some(probe) = self.probes.get_mut(probe) {
+            probe.sent += 1;
+            probe.waiting_since.get_or_insert(now);
+        }
+    }
+
+    /// A probe was answered, `rtt` after it was sent.
+    pub(super) fn on_answer(
+        &mut self,
+        now: Duration,
+        probe: usize,
+        rtt: Duration,
+    ) -> Option<Transition> {
+        if let Some(probe) = self.probes.get_mut(probe) {
+            probe.on_answer(now, rtt);
+        }
+        self.handle_timeout(now)
+    }
+
+    /// A probe was refused by its target, which is an answer, but not the one asked for.
+    pub(super) fn on_refusal(&mut self, now: Duration, probe: usize) -> Option<Transition> {
+        if let Some(probe) = self.probes.get_mut(probe) {
+            probe.heard_at = now;
+            probe.waiting_since = None;
+            probe.fail(now, Cause::Refused);
+        }
+        self.handle_timeout(now)
+    }
+
+    /// A probe could not be sent, or a router refused it.
+    pub(super) fn on_unreachable(&mut self, now: Duration, probe: usize) -> Option<Transition> {
+        if let Some(probe) = self.probes.get_mut(probe) {
+            probe.fail(now, Cause::Unreachable);
+        }
+        self.handle_timeout(now)
+    }
+
+    /// Draws conclusions from the time that has passed.
+    pub(super) fn handle_timeout(&mut self, now: Duration) -> Option<Transition> {
+        let verdict = self.verdict(now);
+        match (self.state, verdict) {
+            (State::Unknown | State::Up, Verdict::Failing(cause)) => {
+                if self.state == State::Up {
+                    self.count_flap(now);
+                }
+                self.good_since = None;
+                self.change(now, State::Down, cause)
+            }
+            (State::Unknown, Verdict::Good(cause)) => self.change(now, State::Up, cause),
+            (State::Down, Verdict::Failing(cause)) => {
+                self.cause = cause;
+                self.good_since = None;
+                None
+            }
+            (State::Down, Verdict::Good(cause)) => {
+                let good_since = *self.good_since.get_or_insert(now);
+                let risen = self.probes.is_empty()
+                    || self.probes.iter().any(|probe| probe.successes >= self.rules.rise);
+                if risen && now >= good_since + self.hold_down() {
+                    self.good_since = None;
+                    return self.change(now, State::Up, cause);
+                }
+                None
+            }
+            (State::Up, Verdict::Good(_)) | (_, Verdict::Open) => None,
+        }
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout) again; none while nothing can change
+    /// by waiting.
+    pub(super) fn poll_timeout(&self, now: Duration) -> Option<Duration> {
+        let silences = self.probes.iter().map(|probe| probe.silent_at(&self.rules));
+        let silence = silences.flatten().filter(|at| *at > now).min();
+        let release = self.good_since.map(|since| since + self.hold_down());
+        silence.into_iter().chain(release.filter(|at| *at > now)).min()
+    }
+
+    fn verdict(&mut self, now: Duration) -> Verdict {
+        if self.link == Link::Down {
+            return Verdict::Failing(Cause::LinkDown);
+        }
+        if self.probes.is_empty() {
+            return Verdict::Good(Cause::LinkUp);
+        }
+        let mut failing = true;
+        let mut answered = false;
+        let mut cause = None;
+        for probe in &mut self.probes {
+            let failure = probe.failure(now, &self.rules);
+            if failure == Some(Cause::Silent) {
+                probe.successes = 0;
+            }
+            failing &= failure.is_some();
+            answered |= failure.is_none() && probe.successes > 0;
+            // Silence says most: the others at least said something.
+            if cause.is_none() || failure == Some(Cause::Silent) {
+                cause = failure;
+            }
+        }
+        match cause {
+            Some(cause) if failing => Verdict::Failing(cause),
+            _ if answered => Verdict::Good(Cause::Answered),
+            _ => Verdict::Open,
+        }
+    }
+
+    fn change(&mut self, now: Duration, to: State, cause: Cause) -> Option<Transition> {
+        let from = std::mem::replace(&mut self.state, to);
+        self.since = now;
+        self.cause = cause;
+        Some(Transition { from, to, cause })
+    }
+
+    fn count_flap(&mut self, now: Duration) {
+        let forgiven = (now - self.since).as_secs() / FORGIVEN_AFTER.as_secs();
+        let forgiven = u32::try_from(forgiven).unwrap_or(u32::MAX);
+        self.flaps = (self.flaps.saturating_sub(forgiven) + 1).min(FLAPS_MAX);
+    }
+
+    /// How long it must answer without a break before it is trusted.
+    fn hold_down(&self) -> Duration {
+        match self.flaps {
+            0 | 1 => Duration::ZERO,
+            flaps => HOLD_DOWN_MAX.min(HOLD_DOWN * 2_u32.pow(flaps - 2)),
+        }
+    }
+}
+
+enum Verdict {
+    /// Every probe has failed, or the link is down.
+    Failing(Cause),
+    /// At least one probe answers.
+    Good(Cause),
+    /// Nothing failed and nothing answered.
+    Open,
+}
+
+/// What is known about one probe.
+#[derive(Clone, Debug)]
+pub(super) struct Probe {
+    /// When it was last heard, or when we began to ask.
+    heard_at: Duration,
+    /// When the oldest question was sent that nothing has been heard since.
+    waiting_since: Option<Duration>,
+    failures: u32,
+    successes: u32,
+    sent: u64,
+    answered: u64,
+    last: Option<(Duration, Result<Duration, Cause>)>,
+    smoothed_rtt: Option<Duration>,
+    rttvar: Duration,
+}
+
+impl Probe {
+    fn new(now: Duration) -> Self {
+        Self {
+            heard_at: now,
+            waiting_since: None,
+            failures: 0,
+            successes: 0,
+            sent: 0,
+            answered: 0,
+            last: None,
+            smoothed_rtt: None,
+            rttvar: Duration::ZERO,
+        }
+    }
+
+    /// Questions sent.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Questions answered, late ones included.
+    pub(super) fn answered(&self) -> u64 {
+        self.answered
+    }
+
+    /// The last result and its time: how long the answer took, or why there was none.
+    pub(super) fn last(&self) -> Option<(Duration, Result<Duration, Cause>)> {
+        self.last
+    }
+
+    fn begin(&mut self, now: Duration) {
+        self.heard_at = now;
+        self.waiting_since = None;
+        self.failures = 0;
+        self.successes = 0;
+    }
+
+    fn on_answer(&mut self, now: Duration, rtt: Duration) {
+        self.heard_at = now;
+        self.waiting_since = None;
+        self.failures = 0;
+        self.successes = self.successes.saturating_add(1);
+        self.answered += 1;
+        self.last = Some((now, Ok(rtt)));
+        // RFC 6298, section 2.
+        match self.smoothed_rtt {
+            None => {
+                self.smoothed_rtt = Some(rtt);
+                self.rttvar = rtt / 2;
+            }
+            Some(smoothed) => {
+                self.rttvar = (self.rttvar * 3 + smoothed.abs_diff(rtt)) / 4;
+                self.smoothed_rtt = Some((smoothed * 7 + rtt) / 8);
+            }
+        }
+    }
+
+    fn fail(&mut self, now: Duration, cause: Cause) {
+        self.failures = self.failures.saturating_add(1);
+        self.successes = 0;
+        self.last = Some((now, Err(cause)));
+    }
+
+    fn failure(&mut self, now: Duration, rules: &Rules) -> Option<Cause> {
+        let silent = self.silent_at(rules).is_some_and(|at| now >= at);
+        let refused = self.failures >= rules.fall.max(1);
+        match self.last {
+            Some((_, Err(cause))) if refused => Some(cause),
+            _ if silent => {
+                self.last = Some((now, Err(Cause::Silent)));
+                Some(Cause::Silent)
+            }
+            _ => None,
+        }
+    }
+
+    /// When silence becomes a failure; none while nothing was asked.
+    ///
+    /// The second term keeps our own absence (a suspended host, a starved thread) from counting:
+    /// whoever did not ask was not refused an answer.
+    fn silent_at(&self, rules: &Rules) -> Option<Duration> {
+        let patience = self.patience(rules.interval);
+        let asked = self.waiting_since? + patience.saturating_sub(rules.interval);
+        Some(asked.max(self.heard_at + patience))
+    }
+
+    fn patience(&self, interval: Duration) -> Duration {
+        let answer_takes = match self.smoothed_rtt {
+            Some(smoothed) => smoothed * 2 + self.rttvar * 4,
+            None => UNKNOWN_RTT_PATIENCE,
+        };
+        answer_takes.max(interval * 3)
+    }
+}
+
+/// How long the first answer of all may take: three times the initial RTT of RFC 9002, 6.2.2.
+const UNKNOWN_RTT_PATIENCE: Duration = Duration::from_secs(1);
+/// What an uplink must answer without a break after its second failure; doubled by each one more.
+const HOLD_DOWN: Duration = Duration::from_secs(10);
+/// The longest hold-down: five minutes, as Envoy's outlier ejection has.
+const HOLD_DOWN_MAX: Duration = Duration::from_secs(300);
+/// So long in good health forgives one failure.
+const FORGIVEN_AFTER: Duration = Duration::from_secs(300);
+/// More failures lengthen nothing: 10 s doubled eight times is past the longest hold-down.
+const FLAPS_MAX: u32 = 10;
+
+#[cfg(test)]
+mod tests;

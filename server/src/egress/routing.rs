@@ -1,0 +1,160 @@
+//! A routing table for each uplink, and the rules that lead there.
+//!
+//! | priority | packets | ask |
+//! |---|---|---|
+//! | 9000 | from the tunnel, with an uplink's mark | main, default routes ignored |
+//! | 9001 | the same | the uplink's table: its default route, else unreachable |
+//! | 9002 | from an address of an uplink's interface | main, default routes ignored |
+//! | 9003 | the same | the uplink's table |
+//! | 9004 | of a probe: an uplink's mark, bound to its interface | the uplink's table |
+//!
+//! So what comes from the tunnel never leaves by a way that was not chosen, and what the host
+//! answers leaves by the interface that it was asked on.
+
+use anyhow::Result;
+use ipnet::IpNet;
+use shared::host::{Action, Family, HostState, Route, Rule, read_sysctl};
+use tracing::debug;
+
+use super::mark::UplinkMark;
+use super::pool::Way;
+use super::standing::Standing;
+
+/// The routes and rules of one uplink.
+#[derive(Debug)]
+pub(super) struct Routing {
+    mark: UplinkMark,
+    routes: Vec<Route>,
+    rules: Vec<Rule>,
+    /// What is in the kernel and no longer wanted.
+    stale_routes: Vec<Route>,
+    stale_rules: Vec<Rule>,
+}
+
+impl Routing {
+    /// Lays the table, without a way out, and the rules that need no interface.
+    pub(super) async fn lay(host: &HostState, mark: UplinkMark, tun: &str) -> Result<Self> {
+        for family in families()? {
+            host.add_route(Route::unreachable(family, mark.table())).await?;
+            lead(host, family, mark, tun, Action::Lookup(mark.table())).await?;
+        }
+        Ok(Self {
+            mark,
+            routes: Vec::new(),
+            rules: Vec::new(),
+            stale_routes: Vec::new(),
+            stale_rules: Vec::new(),
+        })
+    }
+
+    /// Adds what leads out, and adds again what the kernel has dropped with an interface.
+    /// Returns, in the order of [`Family::ALL`], whether there is a way.
+    pub(super) async fn open(
+        &mut self,
+        host: &HostState,
+        standing: Option<&Standing>,
+    ) -> Result<[Way; 2]> {
+        let (routes, rules) = self.wanted(standing)?;
+        let mut ways = [Way::None; 2];
+        let mut opened = Vec::new();
+        for route in routes {
+            match host.add_route(route.clone()).await {
+                Ok(()) => {
+                    ways[route.family() as usize] = Way::Open;
+                    opened.push(route);
+                }
+                // The interface may be going away at this moment: its end is reported too.
+                Err(error) => {
+                    debug!(%error, "an uplink's route can't be added");
+                    self.stale_routes.push(route);
+                }
+            }
+        }
+        for rule in rules.iter().filter(|rule| !self.rules.contains(rule)) {
+            host.add_rule(rule.clone()).await?;
+        }
+        let old_routes = std::mem::replace(&mut self.routes, opened);
+        let old_rules = std::mem::replace(&mut self.rules, rules);
+        self.stale_routes.extend(old_routes);
+        self.stale_rules.extend(old_rules);
+        Ok(ways)
+    }
+
+    /// Removes what is no longer wanted, once nothing is sent there.
+    pub(super) async fn close_stale(&mut self, host: &HostState) -> Result<()> {
+        for route in std::mem::take(&mut self.stale_routes) {
+            if !self.routes.contains(&route) {
+                host.remove_route(route).await?;
+            }
+        }
+        for rule in std::mem::take(&mut self.stale_rules) {
+            if !self.rules.contains(&rule) {
+                host.remove_rule(rule).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn wanted(&self, standing: Option<&Standing>) -> Result<(Vec<Route>, Vec<Rule>)> {
+        let mut routes = Vec::new();
+        let mut rules = Vec::new();
+        let Some(standing) = standing else { return Ok((routes, rules)) };
+        let table = self.mark.table();
+        let present = families()?;
+        let next_hops = standing.next_hops.iter().filter(|(family, _)| present.contains(family));
+        for (family, hop) in next_hops {
+            routes.push(Route {
+                table,
+                gateway: hop.gateway,
+                on_link: hop.on_link && hop.gateway.is_some(),
+                ..Route::to_interface(family.default_net(), &standing.interface)
+            });
+            let probes = Rule::lookup(*family, PRIORITY + 4, table).with_mark(self.mark.mark());
+            rules.push(Rule { output: Some(standing.interface.clone()), ..probes });
+            let of_family = |net: &&IpNet| Family::of_net(**net) == *family;
+            for address in standing.addresses.iter().filter(of_family) {
+                let from =
+                    |priority, table| Rule::lookup(*family, priority, table).with_source(*address);
+                rules.push(from(PRIORITY + 2, Route::MAIN).without_default());
+                rules.push(from(PRIORITY + 3, table));
+            }
+        }
+        Ok((routes, rules))
+    }
+}
+
+/// Lets packets that no uplink is left for find nothing but routes that are no default route.
+pub(super) async fn lay_nowhere(host: &HostState, mark: UplinkMark, tun: &str) -> Result<()> {
+    for family in families()? {
+        lead(host, family, mark, tun, Action::Unreachable).await?;
+    }
+    Ok(())
+}
+
+/// The families that this kernel has.
+pub(super) fn families() -> Result<Vec<Family>> {
+    let mut families = vec![Family::V4];
+    if read_sysctl("net/ipv6/conf/all/forwarding")?.is_some() {
+        families.push(Family::V6);
+    }
+    Ok(families)
+}
+
+async fn lead(
+    host: &HostState,
+    family: Family,
+    mark: UplinkMark,
+    tun: &str,
+    action: Action,
+) -> Result<()> {
+    let from_tunnel = |priority, table| Rule {
+        input: Some(tun.to_owned()),
+        ..Rule::lookup(family, priority, table).with_mark(mark.mark())
+    };
+    host.add_rule(from_tunnel(PRIORITY, Route::MAIN).without_default()).await?;
+    host.add_rule(Rule { action, ..from_tunnel(PRIORITY + 1, Route::MAIN) }).await?;
+    Ok(())
+}
+
+/// After the rules that administrators number by hand, before the main table (32766).
+const PRIORITY: u32 = 9000;

@@ -1,0 +1,4 @@
+//! What `hawser-server` is made of, as far as tests reach for it without the program.
+
+pub mod egress;
+pub mod uplink_config;

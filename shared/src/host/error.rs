@@ -1,0 +1,87 @@
+//! What can go wrong on the host, in words that name the thing and the remedy.
+
+use std::io;
+use std::path::PathBuf;
+
+/// The result of a change to the host.
+pub type Result<T> = std::result::Result<T, HostError>;
+
+/// Why the host could not be asked or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// A kernel feature, or a right, is missing for what `what` names.
+    #[error("{what}: permission denied; run as root, or grant CAP_NET_ADMIN and CAP_NET_RAW")]
+    Rights {
+        /// What was attempted.
+        what: String,
+    },
+    /// The kernel refused.
+    #[error("{what}: {source}")]
+    System {
+        /// What was attempted.
+        what: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// No interface of this name.
+    #[error("no interface `{0}`: `ip link` lists those that exist")]
+    NoInterface(String),
+    /// nft is not installed.
+    #[error("`nft` is not installed: apt-get install nftables")]
+    NoNft,
+    /// nft refused a script.
+    #[error("nft refused the table `{table}`: {stderr}")]
+    Nft {
+        /// The table that the script was for.
+        table: String,
+        /// What nft said.
+        stderr: String,
+    },
+    /// The name can't be the name of a file and of an nft table.
+    #[error(
+        "`{0}` can't be a name: use 1 to 32 letters, digits, `-`, `_` and `.`, not starting with a sign"
+    )]
+    Name(String),
+    /// Another process holds the name.
+    #[error("`{name}` is running already ({path} is locked): stop it, or choose another --name")]
+    Running {
+        /// The name.
+        name: String,
+        /// The lock.
+        path: PathBuf,
+    },
+    /// The journal could not be read or written.
+    #[error("{path}: {source}")]
+    Journal {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The journal is full.
+    #[error("more than {0} changes to the host: this is a bug or a loop")]
+    TooMany(usize),
+}
+
+impl HostError {
+    /// Whether a right is missing, so that the program should end with the code for that.
+    pub fn is_rights(&self) -> bool {
+        matches!(self, Self::Rights { .. })
+    }
+
+    pub(super) fn system(what: impl Into<String>, source: io::Error) -> Self {
+        let what = what.into();
+        match source.kind() {
+            io::ErrorKind::PermissionDenied => Self::Rights { what },
+            _ => Self::System { what, source },
+        }
+    }
+
+    /// The error number of the kernel, if it was the kernel that refused.
+    pub(super) fn errno(&self) -> Option<i32> {
+        match self {
+            Self::System { source, .. } => source.raw_os_error(),
+            _ => None,
+        }
+    }
+}
