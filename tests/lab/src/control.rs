@@ -130,7 +130,7 @@ pub struct LinkStatus {
     pub up: WayStatus,
     /// From the server to the client.
     pub down: WayStatus,
-    /// Packets that fitted no mapping of its NAT.
+    /// Packets to the client that fitted no mapping of its NAT.
     pub nat_packets_refused: u64,
     /// What the copier on it has got.
     pub copier: Catch,

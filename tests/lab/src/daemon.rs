@@ -44,10 +44,10 @@ impl Daemon {
         let listener = listen(socket)?;
         let rights = gain_rights()?;
         let wiring = Wiring::make(&topology)?;
-        let mut emulator = Emulator::new(&topology);
+        let mut emulator = Emulator::new(&topology)?;
         for link in 0..topology.links.len() {
-            emulator.plug(link, Port::Client, Some(wiring.add_client_end(&topology, link)?));
-            emulator.plug(link, Port::Server, Some(wiring.add_server_end(&topology, link)?));
+            emulator.plug(link, Port::Client, Some(wiring.add_client_end(&topology, link)?))?;
+            emulator.plug(link, Port::Server, Some(wiring.add_server_end(&topology, link)?))?;
         }
         let remote = emulator.start()?;
         let uplinks = Mutex::new(vec![UplinkState::Up; topology.uplinks.into()]);
@@ -171,10 +171,10 @@ impl Daemon {
     }
 
     fn plug(&self, link: usize, switch: Switch) -> Result<()> {
-        self.remote.ask(move |emulator| emulator.plug(link, Port::Client, None))?;
+        self.remote.ask(move |emulator| emulator.plug(link, Port::Client, None))??;
         if switch == Switch::On {
             let device = self.wiring.add_client_end(&self.topology, link)?;
-            self.remote.ask(move |emulator| emulator.plug(link, Port::Client, Some(device)))?;
+            self.remote.ask(move |emulator| emulator.plug(link, Port::Client, Some(device)))??;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Carries packets between the ends of the links, in real time.
 //!
-//! One thread owns every device and every link, sleeps in `ppoll` until a packet comes in or is
-//! due, and asks for real-time priority so that a busy machine delays it little. Other threads
+//! One thread owns every device and every link, sleeps until a packet comes in or a timer says
+//! that one is due, and asks for real-time priority so that a busy machine delays it little. Other threads
 //! change the links by handing it closures.
 
 mod copier;
@@ -16,8 +16,11 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
-use rustix::time::{ClockId, Timespec, clock_gettime};
+use rustix::event::{EventfdFlags, epoll, eventfd};
+use rustix::time::{
+    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
+    timerfd_create, timerfd_settime,
+};
 use tun_rs::SyncDevice;
 
 pub use self::copier::Catch;
@@ -35,6 +38,11 @@ pub struct Emulator {
     shared: Vec<Shared>,
     /// The client's and the server's end of each link; `None` while it is unplugged or gone.
     ports: Vec<[Option<SyncDevice>; 2]>,
+    epoll: OwnedFd,
+    /// Rings when the next packet is due; the timeouts of epoll are whole milliseconds.
+    timer: OwnedFd,
+    /// What the timer is set to, in microseconds; 0 if it has rung.
+    timer_us: u64,
     spin_us: u64,
     realtime: bool,
     packets_unwritten: u64,
@@ -43,7 +51,10 @@ pub struct Emulator {
 
 impl Emulator {
     /// An emulator of `topology` without devices.
-    pub fn new(topology: &Topology) -> Self {
+    ///
+    /// # Errors
+    /// When the kernel refuses to watch devices.
+    pub fn new(topology: &Topology) -> Result<Self> {
         let spans = topology.links.iter().enumerate();
         let spans: Vec<Span> =
             spans.map(|(index, spec)| Span::new(index, spec, topology.seed)).collect();
@@ -52,8 +63,17 @@ impl Emulator {
             up: Link::new(spec.up.clone(), topology.seed ^ (number << 32)),
             down: Link::new(spec.down.clone(), topology.seed ^ (number << 48)),
         });
-        Self {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).context("make an epoll")?;
+        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC)?;
+        // To see only that it rings spares reading it.
+        let once = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        epoll::add(&epoll, &timer, epoll::EventData::new_u64(TIMER), once)
+            .context("watch a timer")?;
+        Ok(Self {
             began_ns: monotonic_ns(),
+            epoll,
+            timer,
+            timer_us: 0,
             ports: spans.iter().map(|_| [None, None]).collect(),
             shared: shared.collect(),
             spans,
@@ -61,7 +81,7 @@ impl Emulator {
             realtime: false,
             packets_unwritten: 0,
             scratch: Box::new([0; PACKET_MAX]),
-        }
+        })
     }
 
     /// Starts to carry, on a thread of its own, until the process ends.
@@ -70,6 +90,8 @@ impl Emulator {
     /// When the thread can't be had.
     pub fn start(mut self) -> Result<Remote> {
         let bell = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
+        let number = epoll::EventData::new_u64(BELL);
+        epoll::add(&self.epoll, &bell, number, epoll::EventFlags::IN).context("watch the bell")?;
         let (commands, receiver) = sync_channel(COMMANDS_MAX);
         let heard = Arc::clone(&bell);
         std::thread::Builder::new()
@@ -85,10 +107,19 @@ impl Emulator {
     }
 
     /// Plugs a device into one end of a link, or with `None` pulls it out.
-    pub fn plug(&mut self, link: usize, end: Port, device: Option<SyncDevice>) {
-        if let Some(ends) = self.ports.get_mut(link) {
-            ends[end as usize] = device;
+    ///
+    /// # Errors
+    /// When the kernel refuses to watch the device.
+    pub fn plug(&mut self, link: usize, end: Port, device: Option<SyncDevice>) -> Result<()> {
+        let Some(ends) = self.ports.get_mut(link) else { return Ok(()) };
+        if let Some(device) = &device {
+            let number = epoll::EventData::new_u64((2 * link + end as usize) as u64);
+            let watched = epoll::add(&self.epoll, device, number, epoll::EventFlags::IN);
+            watched.context("watch a device")?;
         }
+        // What was there is closed, and with that no longer watched.
+        ends[end as usize] = device;
+        Ok(())
     }
 
     /// Changes a link at once.
@@ -177,46 +208,68 @@ impl Emulator {
     }
 
     fn run(&mut self, commands: &Receiver<Command>, bell: &OwnedFd) -> Result<()> {
+        let mut ready = Vec::with_capacity(READY_MAX);
         loop {
-            self.wait(bell)?;
-            while let Ok(command) = commands.try_recv() {
-                command(self);
-            }
-            for link in 0..self.ports.len() {
-                self.read(link, Port::Client);
-                self.read(link, Port::Server);
+            self.wait(&mut ready)?;
+            for event in &ready {
+                match event.data.u64() {
+                    BELL => {
+                        let mut count = [0; 8];
+                        // Nothing to read means that the commands were looked at already.
+                        let _ = rustix::io::read(bell, &mut count);
+                        while let Ok(command) = commands.try_recv() {
+                            command(self);
+                        }
+                    }
+                    TIMER => self.timer_us = 0,
+                    port => {
+                        let number = port as usize;
+                        let end =
+                            if number.is_multiple_of(2) { Port::Client } else { Port::Server };
+                        self.read(number / 2, end);
+                    }
+                }
             }
             self.deliver();
         }
     }
 
     /// Sleeps until a packet comes in, a command comes in, or a packet is due.
-    fn wait(&mut self, bell: &OwnedFd) -> Result<()> {
+    fn wait(&mut self, ready: &mut Vec<epoll::Event>) -> Result<()> {
         let due_us = [
             self.spans.iter().filter_map(Span::next_due_us).min(),
             self.shared.iter().filter_map(Shared::next_due_us).min(),
         ];
-        let sleep_us = due_us.into_iter().flatten().min().map(|due_us| {
-            // To spin is to return at once until the packet is due.
-            due_us.saturating_sub(self.now_us()).saturating_sub(self.spin_us)
-        });
-        let timeout = sleep_us.map(|us| Timespec {
-            tv_sec: (us / 1_000_000) as i64,
-            tv_nsec: (us % 1_000_000 * 1000) as i64,
-        });
-        let devices = self.ports.iter().flatten().flatten();
-        let mut polled: Vec<PollFd<'_>> =
-            devices.map(|device| PollFd::new(device, PollFlags::IN)).collect();
-        polled.push(PollFd::new(bell, PollFlags::IN));
-        match poll(&mut polled, timeout.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error).context("poll the devices"),
+        let due_us = due_us.into_iter().flatten().min();
+        let timeout = match due_us {
+            None => None,
+            // To spin is to look again and again instead of sleeping.
+            Some(due_us) if due_us <= self.now_us() + self.spin_us => Some(&AT_ONCE),
+            Some(due_us) => {
+                self.set_timer(due_us - self.spin_us)?;
+                None
+            }
+        };
+        ready.clear();
+        let places = rustix::buffer::spare_capacity(ready);
+        match epoll::wait(&self.epoll, places, timeout) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error).context("wait for packets"),
         }
-        if polled.last().is_some_and(|bell| bell.revents().contains(PollFlags::IN)) {
-            let mut count = [0; 8];
-            // Nothing to read means that somebody else was told; the commands are looked at anyway.
-            let _ = rustix::io::read(bell, &mut count);
+    }
+
+    fn set_timer(&mut self, at_us: u64) -> Result<()> {
+        if self.timer_us == at_us {
+            return Ok(());
         }
+        self.timer_us = at_us;
+        let at_ns = self.began_ns + at_us * 1000;
+        let it_value = Timespec {
+            tv_sec: (at_ns / 1_000_000_000) as i64,
+            tv_nsec: (at_ns % 1_000_000_000) as i64,
+        };
+        let time = Itimerspec { it_interval: AT_ONCE, it_value };
+        timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &time).context("set the timer")?;
         Ok(())
     }
 
@@ -224,7 +277,10 @@ impl Emulator {
     fn read(&mut self, link: usize, end: Port) {
         let now_us = self.now_us();
         for _ in 0..BATCH_MAX {
-            let Some(device) = &self.ports[link][end as usize] else { return };
+            let Some(device) = self.ports.get(link).and_then(|ends| ends[end as usize].as_ref())
+            else {
+                return;
+            };
             let packet = match device.recv(&mut self.scratch[..]) {
                 Ok(len) => self.scratch[..len].to_vec(),
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
@@ -352,7 +408,7 @@ pub struct SpanTallies {
     pub up: LinkCounters,
     /// From the server to the client.
     pub down: LinkCounters,
-    /// Packets that fitted no mapping of the NAT.
+    /// Packets to the client that fitted no mapping of the NAT.
     pub nat_packets_refused: u64,
     /// What the copier has got.
     pub copier: Catch,
@@ -405,6 +461,13 @@ fn ask_for_realtime() -> bool {
     }
 }
 
+/// The bell's number in the epoll; ports have theirs from 0.
+const BELL: u64 = u64::MAX;
+/// The timer's number in the epoll.
+const TIMER: u64 = u64::MAX - 1;
+const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+/// Devices served between two looks at what is due.
+const READY_MAX: usize = 32;
 const DIRECTIONS: [Direction; 2] = [Direction::Up, Direction::Down];
 /// Packets taken from one device before the others have their turn.
 const BATCH_MAX: usize = 64;

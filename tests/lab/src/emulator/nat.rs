@@ -17,7 +17,7 @@ pub(super) struct Nat {
     outward: BTreeMap<Inner, u16>,
     inward: BTreeMap<(Transport, u16), Inner>,
     next_port: u16,
-    /// Packets that fitted no mapping.
+    /// Packets to the client that fitted no mapping.
     pub(super) packets_refused: u64,
 }
 
@@ -41,15 +41,9 @@ impl Nat {
     /// Rewrites a packet that leaves the client. Returns whether it may pass.
     #[must_use]
     pub(super) fn translate_outward(&mut self, packet: &mut [u8]) -> bool {
-        let Some((headers, transport, port)) = ports(packet, End::Source) else {
-            self.packets_refused += 1;
-            return false;
-        };
+        let Some((headers, transport, port)) = ports(packet, End::Source) else { return false };
         let inner = Inner { transport, address: headers.source, port };
-        let Some(outer_port) = self.map(inner) else {
-            self.packets_refused += 1;
-            return false;
-        };
+        let Some(outer_port) = self.map(inner) else { return false };
         let outer = self.outer[usize::from(headers.source.is_ipv6())];
         headers.rewrite(packet, End::Source, outer, Some(outer_port));
         true
@@ -58,14 +52,15 @@ impl Nat {
     /// Rewrites a packet that reaches the client. Returns whether it may pass.
     #[must_use]
     pub(super) fn translate_inward(&mut self, packet: &mut [u8]) -> bool {
-        let mapped = ports(packet, End::Destination).and_then(|(headers, transport, port)| {
-            Some((headers, *self.inward.get(&(transport, port))?))
-        });
-        let fits = |headers: &Headers, inner: &Inner| {
+        // Routers' and groups' messages have no port; they end here and are nobody's loss.
+        let Some((headers, transport, port)) = ports(packet, End::Destination) else {
+            return false;
+        };
+        let fits = |inner: &&Inner| {
             headers.destination.is_ipv4() == inner.address.is_ipv4()
                 && self.outer.contains(&headers.destination)
         };
-        let Some((headers, inner)) = mapped.filter(|(headers, inner)| fits(headers, inner)) else {
+        let Some(inner) = self.inward.get(&(transport, port)).filter(fits) else {
             self.packets_refused += 1;
             return false;
         };

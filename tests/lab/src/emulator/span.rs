@@ -127,7 +127,7 @@ impl Span {
         self.nat.as_mut().map(Nat::rebind).is_some()
     }
 
-    /// Packets that fitted no mapping of the NAT.
+    /// Packets to the client that fitted no mapping of the NAT.
     pub(super) fn packets_refused(&self) -> u64 {
         self.nat.as_ref().map_or(0, |nat| nat.packets_refused)
     }
