@@ -41,8 +41,8 @@ impl Daemon {
         if let Err(why) = topology.validate() {
             bail!("{why}");
         }
-        let listener = listen(socket)?;
         let rights = gain_rights()?;
+        let listener = listen(socket)?;
         let wiring = Wiring::make(&topology)?;
         let mut emulator = Emulator::new(&topology)?;
         for link in 0..topology.links.len() {

@@ -8,8 +8,8 @@ mod copier;
 mod nat;
 mod packet;
 mod span;
+mod urgency;
 
-use std::num::NonZeroU64;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -26,6 +26,7 @@ use tun_rs::SyncDevice;
 pub use self::copier::Catch;
 
 use self::span::Span;
+use self::urgency::ask_for_realtime;
 use crate::clock::monotonic_ns;
 use crate::link::{DropLog, Link, LinkConfig, LinkCounters};
 use crate::topology::text::Edit;
@@ -449,17 +450,6 @@ impl Shared {
 }
 
 type Command = Box<dyn FnOnce(&mut Emulator) + Send>;
-
-/// Asks for real-time priority and exact timers. Returns whether the priority was given.
-fn ask_for_realtime() -> bool {
-    // A kernel that refuses exact timers shows in the lateness that the links report.
-    let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
-    let priority = libc::sched_param { sched_priority: 1 };
-    // SAFETY: it changes only the calling thread, and the structure lives through the call.
-    unsafe {
-        libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &priority) == 0
-    }
-}
 
 /// The bell's number in the epoll; ports have theirs from 0.
 const BELL: u64 = u64::MAX;

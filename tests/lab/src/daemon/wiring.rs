@@ -205,12 +205,13 @@ fn open_device(name: &str, mtu: u16) -> Result<SyncDevice> {
     let device = DeviceBuilder::new()
         .name(name)
         .mtu(mtu)
-        .tx_queue_len(DEVICE_QUEUE)
         .offload(false)
         .enable(false)
         .build_sync()
         .with_context(|| format!("make the device {name}"))?;
     device.set_nonblocking(true).with_context(|| format!("set {name} non-blocking"))?;
+    // Not by the builder: its ioctl is denied in a user namespace, netlink is not.
+    Netlink::open()?.set_queue(name, DEVICE_QUEUE)?;
     Ok(device)
 }
 

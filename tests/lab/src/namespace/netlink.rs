@@ -63,6 +63,16 @@ impl Netlink {
         self.runtime.block_on(request).with_context(|| format!("set {name} down"))
     }
 
+    /// Lets a device hold so many packets.
+    ///
+    /// # Errors
+    /// Those of the kernel.
+    pub fn set_queue(&self, name: &str, packets: u32) -> Result<()> {
+        let message = LinkUnspec::new_with_index(self.index(name)?).txqueuelen(packets).build();
+        let request = self.handle.link().set(message).execute();
+        self.runtime.block_on(request).with_context(|| format!("set the queue of {name}"))
+    }
+
     /// Makes a pair of devices joined back to back.
     ///
     /// # Errors
