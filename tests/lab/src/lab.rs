@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 pub use self::tool::Tool;
 
 use crate::control::{LinkDrops, Machine, Request, Response, Status, UplinkState, ask, status};
-use crate::link::{Change, Switch};
+use crate::link::{Change, LinkCounters, Switch};
 use crate::namespace::run_beside;
 use crate::topology::text::{Edit, parse_edits};
 use crate::topology::{Direction, Node, Topology};
@@ -110,6 +110,19 @@ impl Lab {
     /// When the lab is gone.
     pub fn status(&self) -> Result<Status> {
         status(&self.socket)
+    }
+
+    /// What has happened on one direction of a link.
+    ///
+    /// # Errors
+    /// When there is no such link, or the lab is gone.
+    pub fn counters(&self, link: &str, direction: Direction) -> Result<LinkCounters> {
+        let found = self.status()?.links.into_iter().find(|status| status.name == link);
+        let found = found.with_context(|| format!("this lab has no link '{link}'"))?;
+        Ok(match direction {
+            Direction::Down => found.down.counters,
+            Direction::Up => found.up.counters,
+        })
     }
 
     /// Sets every counter to zero.

@@ -31,7 +31,7 @@ use rand::{RngExt, SeedableRng};
 pub use self::config::{
     Change, Jitter, JitterLaw, LinkConfig, Loss, QueueLimit, Rate, Stalls, Switch,
 };
-pub use self::counters::{Drop, DropLog, DropReason, LinkCounters};
+pub use self::counters::{DropLog, DropReason, DroppedPacket, LinkCounters};
 pub use self::histogram::{Histogram, Summary};
 pub use self::trace::Trace;
 
@@ -96,7 +96,7 @@ impl<T: Clone> Link<T> {
         let len = len as u64;
         self.tally.offer(len);
         if let Some(reason) = self.refusal(len) {
-            self.tally.drop_packet(Drop { at_us: now_us, key, len, reason });
+            self.tally.drop_packet(DroppedPacket { at_us: now_us, key, len, reason });
             return Err(reason);
         }
         self.waiting.push_back(Waiting { item, len, key, arrived_ns: now_ns });
@@ -118,7 +118,7 @@ impl<T: Clone> Link<T> {
             if self.config.blackhole == Switch::On {
                 let Flying { key, len, .. } = packet;
                 let reason = DropReason::Blackhole;
-                self.tally.drop_packet(Drop { at_us: now_us, key, len, reason });
+                self.tally.drop_packet(DroppedPacket { at_us: now_us, key, len, reason });
                 continue;
             }
             let due_ns = packet.due_ns.max(self.held_until_ns);
@@ -242,7 +242,7 @@ impl<T: Clone> Link<T> {
         let at_us = departed_ns / 1000;
         if self.loss.strikes(self.config.loss) {
             let reason = DropReason::Loss;
-            self.tally.drop_packet(Drop { at_us, key, len, reason });
+            self.tally.drop_packet(DroppedPacket { at_us, key, len, reason });
             return;
         }
         let jitter_ns = self.jitter.draw_ns(self.config.jitter, departed_ns);

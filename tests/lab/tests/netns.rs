@@ -46,7 +46,7 @@ fn one_udp_stream_gets_the_delay_jitter_and_loss_asked_for() {
     lab.reset_counters().unwrap();
     let report = stream(&lab, "10.70.0.1:7000", &[]);
 
-    let counters = lab.status().unwrap().links[0].up.counters;
+    let counters = lab.counters("lte", Direction::Up).unwrap();
     // The ends of the stream are lost as often as its packets.
     assert!(counters.lost >= report.lost && counters.lost <= report.lost + 5, "{counters:?}");
     assert!((120..280).contains(&report.lost), "{} of 2000", report.lost);
@@ -108,7 +108,7 @@ fn a_nat_translates_and_rebinding_changes_the_port() {
     let before6: ping::PingReport = lab.tool(Node::Client, &arguments).unwrap().report().unwrap();
     let arguments = ["ping", "--to", "10.70.0.1:7", "--rate", "100", "--seconds", "2"];
     let running = lab.tool(Node::Client, &arguments).unwrap();
-    wait_for(|| lab.status().unwrap().links[0].up.counters.delivered >= 90);
+    wait_for(|| lab.counters("fibre", Direction::Up).unwrap().delivered >= 90);
     lab.rebind("fibre").unwrap();
     let across: ping::PingReport = running.report().unwrap();
     drop((echo, echo6));

@@ -65,7 +65,7 @@ pub enum DropReason {
 
 /// One packet that was dropped.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Drop {
+pub struct DroppedPacket {
     /// When, by the caller's clock, in microseconds.
     pub at_us: u64,
     /// What the caller called it.
@@ -80,7 +80,7 @@ pub struct Drop {
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct DropLog {
     /// In the order of the drops.
-    pub drops: Vec<Drop>,
+    pub drops: Vec<DroppedPacket>,
     /// How many more there were than the log could hold.
     pub missing: u64,
 }
@@ -102,7 +102,7 @@ impl Tally {
         self.counters.offered_bytes += len;
     }
 
-    pub(super) fn drop_packet(&mut self, drop: Drop) {
+    pub(super) fn drop_packet(&mut self, drop: DroppedPacket) {
         *match drop.reason {
             DropReason::Blackhole => &mut self.counters.blackholed,
             DropReason::Loss => &mut self.counters.lost,
