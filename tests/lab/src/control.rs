@@ -188,7 +188,7 @@ pub fn status(socket: &Path) -> Result<Status> {
     }
 }
 
-/// Reads one line of at most [`LINE_MAX`] bytes.
+/// Reads one line of at most `LINE_MAX` bytes.
 ///
 /// # Errors
 /// When the other side sends none.
