@@ -49,9 +49,11 @@ impl<A: Flow, B: Flow> Pipe<A, B> {
             self.now = self.now.max(next);
             while let Some(packet) = self.forth.pop(self.now) {
                 self.b.handle_packet(self.now, &packet);
+                self.send();
             }
             while let Some(packet) = self.back.pop(self.now) {
                 self.a.handle_packet(self.now, &packet);
+                self.send();
             }
         }
         if !(self.a.is_finished() && self.b.is_finished()) {

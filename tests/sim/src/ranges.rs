@@ -77,11 +77,6 @@ impl RangeSet {
         self.ranges.is_empty()
     }
 
-    /// Removes everything.
-    pub fn clear(&mut self) {
-        self.ranges.clear();
-    }
-
     /// The range with the largest start that is not above `number`.
     fn before(&self, number: u64) -> Option<(u64, u64)> {
         self.ranges.range(..=number).next_back().map(|(&start, &end)| (start, end))

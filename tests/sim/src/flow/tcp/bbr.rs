@@ -73,13 +73,18 @@ impl Bbr {
         self.pacing_rate.map(|rate| rate * 1e6)
     }
 
+    /// Paces a first window over one round trip, faster by the gain.
+    pub(crate) fn begin_pacing(&mut self, rtt: u64, window: &Window) {
+        self.pacing_rate = Some(f64::from(window.size) / rtt.max(1) as f64 * STARTUP_GAIN);
+    }
+
     /// Notes that a recovery begins.
     pub(crate) fn on_recovery(&mut self, window: u32) {
         self.save_window(window);
     }
 
     /// Notes a retransmission timeout.
-    pub(crate) fn on_timeout(&mut self, _now: u64) {
+    pub(crate) fn on_timeout(&mut self) {
         self.was_recovering = true;
         self.full_bandwidth = 0.0;
     }
@@ -217,8 +222,7 @@ impl Bbr {
     fn set_pacing_rate(&mut self, sample: &RateSample, window: &Window) {
         let bandwidth = self.bandwidth.max();
         if bandwidth == 0.0 {
-            let rtt = sample.smoothed_rtt.unwrap_or(1_000).max(1);
-            self.pacing_rate = Some(f64::from(window.size) / rtt as f64 * STARTUP_GAIN);
+            self.begin_pacing(sample.smoothed_rtt.unwrap_or(1_000), window);
             return;
         }
         let rate = bandwidth * self.gains().0 * PACING_MARGIN;

@@ -43,6 +43,13 @@ impl Control {
         }
     }
 
+    /// Takes the round-trip time of the handshake.
+    pub(crate) fn on_handshake_rtt(&mut self, rtt: u64, window: &Window) {
+        if let Self::Bbr(bbr) = self {
+            bbr.begin_pacing(rtt, window);
+        }
+    }
+
     /// Notes that loss begins a recovery, and returns the slow-start threshold.
     pub(crate) fn on_reduction(&mut self, window: &Window) -> u32 {
         match self {
@@ -55,9 +62,9 @@ impl Control {
     }
 
     /// Notes a retransmission timeout.
-    pub(crate) fn on_timeout(&mut self, now: u64) {
+    pub(crate) fn on_timeout(&mut self) {
         match self {
-            Self::Bbr(bbr) => bbr.on_timeout(now),
+            Self::Bbr(bbr) => bbr.on_timeout(),
             Self::Cubic(cubic) => cubic.on_timeout(),
         }
     }

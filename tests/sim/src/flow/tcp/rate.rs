@@ -28,9 +28,9 @@ pub(crate) struct Delivery {
 }
 
 impl Delivery {
-    /// Notes that a segment is sent, while `in_flight` others are.
-    pub(crate) fn on_sent(&mut self, now: u64, in_flight: usize) -> SendMark {
-        if in_flight == 0 {
+    /// Notes that a segment is sent, while `outstanding` others are not acknowledged.
+    pub(crate) fn on_sent(&mut self, now: u64, outstanding: usize) -> SendMark {
+        if outstanding == 0 {
             self.flight_begun_at = now;
             self.delivered_at = now;
         }

@@ -190,6 +190,13 @@ impl Scoreboard {
         self.resent
     }
 
+    /// Whether the segment that begins at `start` was sent more than once and marked by SACK.
+    pub(crate) fn is_sacked_resent(&self, start: u64) -> bool {
+        let index = self.segments.partition_point(|segment| segment.start < start);
+        let segment = self.segments.get(index).filter(|segment| segment.start == start);
+        segment.is_some_and(|segment| segment.was_resent && segment.is_sacked)
+    }
+
     /// One past the highest number marked by SACK.
     pub(crate) fn sacked_end(&self) -> Option<u64> {
         (self.sacked > 0).then_some(self.sacked_end)

@@ -148,6 +148,7 @@ impl Sender {
     pub(crate) fn on_handshake_rtt(&mut self, rtt: u64) {
         self.rtt.on_sample(rtt, 1, 1);
         self.rtt.on_min_sample(rtt);
+        self.control.on_handshake_rtt(rtt, &self.window);
     }
 
     /// Ends the data where it is, with a FIN; that of a sender with a load of its own stands.
@@ -268,7 +269,7 @@ impl Sender {
             let end = (self.next + mss).min(self.data_end);
             // The last segment of the data takes the FIN along.
             let end = if end == self.data_end { self.end() } else { end };
-            let mark = self.delivery.on_sent(now, self.board.in_flight());
+            let mark = self.delivery.on_sent(now, self.board.len());
             self.board.push(now, self.next, end, mark);
             self.next = end;
             if end == self.end() {
@@ -304,7 +305,7 @@ impl Sender {
     }
 
     fn resend(&mut self, now: u64, place: u64, segment: Sent) -> Transmission {
-        let mark = self.delivery.on_sent(now, self.board.in_flight());
+        let mark = self.delivery.on_sent(now, self.board.len());
         self.board.resend(now, place, mark);
         self.episode.on_retransmission(now);
         self.counters.retransmits += 1;

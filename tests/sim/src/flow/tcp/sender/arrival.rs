@@ -3,6 +3,7 @@
 use super::Retransmission;
 use super::Sender;
 use super::State;
+use crate::flow::tcp::rack::DEGREE_MIN;
 use crate::flow::tcp::rate::RateSample;
 use crate::flow::tcp::scoreboard::Sent;
 
@@ -150,6 +151,12 @@ impl Sender {
         self.rack.on_duplicate();
         let segments = end.saturating_sub(start).div_ceil(u64::from(self.mss)) as u32;
         self.episode.on_duplicate(end, segments.max(1));
+        // Both transmissions of a segment arrived although segments above it arrived before.
+        if self.board.is_sacked_resent(start)
+            && let Some(sacked_end) = self.board.sacked_end()
+        {
+            self.note_reordering(start, sacked_end);
+        }
         rest
     }
 
@@ -279,8 +286,7 @@ impl Sender {
             return;
         }
         // A sender that knows reordering takes marks as progress, others only acknowledgments.
-        let progresses = arrival.advanced
-            || (arrival.sacked && self.rack.degree > crate::flow::tcp::rack::DEGREE_MIN);
+        let progresses = arrival.advanced || (arrival.sacked && self.rack.degree > DEGREE_MIN);
         let is_used = self.is_window_limited
             || (self.window.is_slow_start()
                 && (self.window.size as usize) < 2 * self.outstanding_max);

@@ -3,6 +3,7 @@
 use super::Retransmission;
 use super::Sender;
 use super::arrival::Arrival;
+use crate::flow::tcp::rack::DEGREE_MIN;
 
 /// What the sender believes about losses.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -67,9 +68,11 @@ impl Episode {
         self.timeouts = 0;
     }
 
-    /// Whether an acknowledgment answers something sent before the first retransmission.
+    /// Whether an acknowledgment answers something sent before the first retransmission; if there
+    /// was none, it does.
     fn precedes_retransmission(&self, echo: Option<u64>) -> bool {
-        self.retransmitted_at.zip(echo).is_some_and(|(first, echo)| echo < first)
+        let Some(first) = self.retransmitted_at else { return true };
+        echo.is_some_and(|echo| echo < first)
     }
 
     fn all_duplicate(&self) -> bool {
@@ -144,6 +147,9 @@ impl Sender {
 
     pub(super) fn enter_recovery(&mut self) {
         self.counters.reductions += 1;
+        if !self.board.any_resent() {
+            self.episode.retransmitted_at = None;
+        }
         let prior = self.begin_reduction();
         self.begin_undo(prior);
         self.state = State::Recovery;
@@ -173,9 +179,9 @@ impl Sender {
             self.window.threshold = self.control.on_reduction(&self.window);
             self.begin_undo(prior);
         }
-        self.control.on_timeout(now);
+        self.control.on_timeout();
         if is_first && self.board.sacked() >= self.rack.degree {
-            self.rack.degree = super::super::rack::DEGREE_MIN;
+            self.rack.degree = DEGREE_MIN;
         }
         self.window.size = self.board.in_flight() as u32 + 1;
         self.episode.is_doubtful = is_first || self.episode.timeouts > 0;
