@@ -31,9 +31,10 @@ mod watch;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use ipnet::IpNet;
-use shared::host::{Family, HostState};
+use shared::exit::{Error, Exit};
+use shared::host::{Family, HostError, HostState};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::warn;
@@ -68,14 +69,63 @@ impl Egress {
     ///
     /// # Errors
     /// When the configuration names what can't be, when a right or `nft` is missing, or when the
-    /// kernel refuses.
+    /// kernel refuses. Each has its exit code.
     pub async fn start(
         uplinks: Vec<UplinkConfig>,
         tun: &str,
         sources: Vec<IpNet>,
         host: &HostState,
-    ) -> Result<Self> {
+    ) -> Result<Self, Error> {
         refuse_impossible(&uplinks, tun)?;
+        Self::lay(uplinks, tun, sources, host).await.map_err(|error| {
+            let exit = error.downcast_ref::<HostError>().map_or(Exit::Failed, HostError::exit);
+            Error::new(exit, format_args!("{error:#}"))
+        })
+    }
+
+    /// The uplinks as the status shows them, in the order of the configuration.
+    pub fn snapshot(&self) -> Vec<shared::status::Uplink> {
+        self.published().uplinks.clone()
+    }
+
+    /// The last events, the oldest first.
+    pub fn events(&self) -> Vec<Event> {
+        self.published().log.to_vec()
+    }
+
+    /// Commands that let packets through firewalls of others, which dropped them at the start.
+    pub fn refusals(&self) -> &[String] {
+        &self.refusals
+    }
+
+    /// Replaces the sources that inner packets may have: the pools, and the prefixes of clients.
+    ///
+    /// # Errors
+    /// When nft refuses; the old ones are kept then.
+    pub async fn set_sources(&self, sources: Vec<IpNet>) -> Result<()> {
+        let (done, answer) = oneshot::channel();
+        let ended = "the egress has ended";
+        self.commands.send(Command::Sources(sources, done)).await.context(ended)?;
+        answer.await.context(ended)?
+    }
+
+    /// Ends the probes and takes back what was changed on the host. What can't be taken back is
+    /// logged, and stays in the journal for the undoing of the whole and for the next start.
+    pub async fn stop(self) {
+        // A task that has ended already needs no command.
+        let _ = self.commands.send(Command::Stop).await;
+        let _ = self.task.await;
+        if let Err(error) = self.host.undo().await {
+            warn!(%error, "the egress has left something on this host");
+        }
+    }
+
+    async fn lay(
+        uplinks: Vec<UplinkConfig>,
+        tun: &str,
+        sources: Vec<IpNet>,
+        host: &HostState,
+    ) -> Result<Self> {
         let host = host.scope("egress");
         // Followed from before the first look, so that no change falls between them.
         let links = host.netlink().watch().await?;
@@ -124,67 +174,37 @@ impl Egress {
         Ok(Self { host, commands: commands_in, published, task, refusals })
     }
 
-    /// The uplinks as the status shows them, in the order of the configuration.
-    pub fn snapshot(&self) -> Vec<shared::status::Uplink> {
-        self.published().uplinks.clone()
-    }
-
-    /// The last events, the oldest first.
-    pub fn events(&self) -> Vec<Event> {
-        self.published().log.to_vec()
-    }
-
-    /// Commands that let packets through firewalls of others, which dropped them at the start.
-    pub fn refusals(&self) -> &[String] {
-        &self.refusals
-    }
-
-    /// Replaces the sources that inner packets may have: the pools, and the prefixes of clients.
-    ///
-    /// # Errors
-    /// When nft refuses; the old ones are kept then.
-    pub async fn set_sources(&self, sources: Vec<IpNet>) -> Result<()> {
-        let (done, answer) = oneshot::channel();
-        let ended = "the egress has ended";
-        self.commands.send(Command::Sources(sources, done)).await.context(ended)?;
-        answer.await.context(ended)?
-    }
-
-    /// Ends the probes and takes back what was changed on the host.
-    ///
-    /// # Errors
-    /// When a change can't be taken back; the next start tries again.
-    pub async fn stop(self) -> Result<()> {
-        // A task that has ended already needs no command.
-        let _ = self.commands.send(Command::Stop).await;
-        let _ = self.task.await;
-        Ok(self.host.undo().await?)
-    }
-
     fn published(&self) -> std::sync::MutexGuard<'_, Published> {
         self.published.lock().unwrap_or_else(|broken| broken.into_inner())
     }
 }
 
-fn refuse_impossible(uplinks: &[UplinkConfig], tun: &str) -> Result<()> {
+fn refuse_impossible(uplinks: &[UplinkConfig], tun: &str) -> Result<(), HostError> {
+    let impossible = |why: String| Err(HostError::Impossible(why));
     if uplinks.len() > UPLINKS_MAX {
-        bail!("{} uplinks are configured, {UPLINKS_MAX} are possible", uplinks.len());
+        return impossible(format!(
+            "{} uplinks are configured, {UPLINKS_MAX} are possible",
+            uplinks.len()
+        ));
     }
     let interfaces = uplinks.iter().filter_map(|uplink| uplink.interface.as_deref());
     for interface in interfaces.chain([tun]) {
         if !nat::is_plain_interface(interface) {
-            bail!(
+            return impossible(format!(
                 "`{interface}` can't be the interface of an uplink: up to 15 letters, digits and \
                  .-_@+ make a name"
-            );
+            ));
         }
     }
     for uplink in uplinks {
         if uplink.interface.as_deref() == Some(tun) {
-            bail!("uplink `{}` names the tunnel's own interface `{tun}`", uplink.name);
+            return impossible(format!(
+                "uplink `{}` names the tunnel's own interface `{tun}`",
+                uplink.name
+            ));
         }
         if uplink.interface.is_none() && uplink.gateways.is_empty() {
-            bail!("uplink `{}` needs an interface or a gateway", uplink.name);
+            return impossible(format!("uplink `{}` needs an interface or a gateway", uplink.name));
         }
     }
     Ok(())

@@ -19,7 +19,6 @@
 
 mod error;
 mod journal;
-mod name;
 mod netlink;
 mod nft;
 mod state;
@@ -27,7 +26,6 @@ mod sysctl;
 mod tunnel;
 
 pub use error::{HostError, Result};
-pub use name::{NAME_MAX, is_name};
 pub use netlink::{
     Action, Carrier, DefaultLink, Family, Gateway, Interface, LinkEvent, LinkWatch, Mark, Netlink,
     Route, RouteKind, Rule,
@@ -35,7 +33,7 @@ pub use netlink::{
 pub use nft::{forward_refusals, nft_ruleset_json};
 pub use state::{HostState, runtime_directory};
 pub use sysctl::{read_sysctl, sysctl_path};
-pub use tunnel::{OUTER_MARK, Routes, TunnelRoutes, install_routes};
+pub use tunnel::{Destinations, OUTER_MARK, TunnelRoutes, install_routes};
 
 /// The protocol number of all our routes and rules (`ip route show proto 72`).
 ///

@@ -1,5 +1,7 @@
 //! Host state in real network namespaces.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 #[path = "host/namespace.rs"]
 mod namespace;
 
@@ -9,8 +11,8 @@ use std::time::Duration;
 
 use namespace::{Namespace, difference, eventually, everything, inside, run};
 use shared::host::{
-    Carrier, Family, HostError, HostState, LinkEvent, LinkWatch, Mark, Netlink, OUTER_MARK, Route,
-    Routes, Rule, TunnelRoutes, install_routes, read_sysctl,
+    Carrier, Destinations, Family, HostError, HostState, LinkEvent, LinkWatch, Mark, Netlink,
+    OUTER_MARK, Route, Rule, TunnelRoutes, install_routes, read_sysctl,
 };
 use socket2::{Domain, Socket, Type};
 
@@ -147,7 +149,7 @@ fn a_full_tunnel_takes_all_but_our_own_datagrams() {
         let links = ["wan1".to_owned(), "wan2".to_owned()];
         let tunnel = TunnelRoutes {
             tun: "hawser0",
-            routes: &Routes::Default,
+            destinations: &Destinations::All,
             inner: &[Family::V4],
             links: &links,
         };
@@ -178,10 +180,15 @@ fn prefixes_lead_into_the_tunnel_even_when_they_hold_the_server() {
 
     in_runtime(async {
         let host = HostState::open_in(folder.path(), "x").await.unwrap();
-        let routes = Routes::Only(vec!["203.0.113.0/24".parse().unwrap()]);
+        let destinations = Destinations::Only(vec!["203.0.113.0/24".parse().unwrap()]);
         let links = ["wan1".to_owned(), "wan2".to_owned()];
         let inner = [Family::V4, Family::V6];
-        let tunnel = TunnelRoutes { tun: "hawser0", routes: &routes, inner: &inner, links: &links };
+        let tunnel = TunnelRoutes {
+            tun: "hawser0",
+            destinations: &destinations,
+            inner: &inner,
+            links: &links,
+        };
         install_routes(&host, &tunnel).await.unwrap();
 
         assert!(run("ip route get 203.0.113.77").contains("dev hawser0"));

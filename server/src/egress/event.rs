@@ -58,7 +58,7 @@ pub enum EventKind {
 pub enum Reason {
     /// It is the healthy one of the lowest tier.
     Healthy,
-    /// It is of the lowest tier, and nothing speaks against it yet.
+    /// Nothing better is known yet: the next round of probes tells.
     Unproven,
     /// None is healthy, and this one has at least a link.
     FailOpen,
@@ -111,7 +111,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Healthy => "healthy, lowest tier",
-            Self::Unproven => "lowest tier, nothing heard yet",
+            Self::Unproven => "until more is known",
             Self::FailOpen => "none is healthy, this one has a link",
             Self::NoneLeft => "none has a link",
         })

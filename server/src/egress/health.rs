@@ -205,6 +205,19 @@ impl Health {
         }
     }
 
+    /// Whether every probe has missed an answer, without the verdict for that yet.
+    ///
+    /// A target that all uplinks share falls silent on all of them at nearly the same moment. Who
+    /// would move from the first that is declared down to the next one looks here before.
+    pub(super) fn is_doubtful(&self, now: Duration) -> bool {
+        let missed = |probe: &Probe| {
+            let usual = probe.smoothed_rtt.unwrap_or_default() + probe.rttvar * 4;
+            let due = probe.heard_at + self.rules.interval * 3 / 2 + usual;
+            probe.waiting_since.is_some() && now >= due
+        };
+        !self.probes.is_empty() && self.probes.iter().all(missed)
+    }
+
     /// When to call [`handle_timeout`](Self::handle_timeout) again; none while nothing can change
     /// by waiting.
     pub(super) fn poll_timeout(&self, now: Duration) -> Option<Duration> {

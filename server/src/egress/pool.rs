@@ -16,8 +16,17 @@ pub(super) struct Candidate {
     pub(super) tier: u8,
     /// The verdict of its probes.
     pub(super) state: State,
+    /// Whether its verdict may be about to change for the worse.
+    pub(super) trust: Trust,
     /// Whether it has a next hop for the family, on an interface with a carrier.
     pub(super) route: Way,
+}
+
+/// Whether a good verdict is fresh.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Trust {
+    Fresh,
+    Doubtful,
 }
 
 /// Whether packets of a family could leave by an uplink at all.
@@ -50,7 +59,14 @@ pub(super) fn choose(candidates: &[Candidate], current: Option<usize>) -> Choice
     };
     // At the start the first tier is given the time to answer, rather than be left for another one
     // that was asked a moment earlier.
+    let stay = current.filter(|at| candidates.get(*at).is_some_and(|it| it.route == Way::Open));
     if let Some(uplink) = best(&[State::Up, State::Unknown]) {
+        // One that missed an answer too may be failing for the same reason as the current one,
+        // which is then not the uplinks': the next round tells.
+        let elsewhere = stay.filter(|at| *at != uplink);
+        if elsewhere.is_some() && candidates[uplink].trust == Trust::Doubtful {
+            return Choice { uplink: elsewhere, reason: Reason::Unproven };
+        }
         let reason = match candidates[uplink].state {
             State::Up => Reason::Healthy,
             State::Unknown | State::Down => Reason::Unproven,
@@ -58,7 +74,6 @@ pub(super) fn choose(candidates: &[Candidate], current: Option<usize>) -> Choice
         return Choice { uplink: Some(uplink), reason };
     }
     // Moving between uplinks of which none answers would only add damage.
-    let stay = current.filter(|at| candidates.get(*at).is_some_and(|it| it.route == Way::Open));
     match stay.or_else(|| best(&[State::Down])) {
         Some(uplink) => Choice { uplink: Some(uplink), reason: Reason::FailOpen },
         None => Choice::NONE,
@@ -187,6 +202,18 @@ mod tests {
     }
 
     #[test]
+    fn a_doubtful_uplink_is_no_refuge_unless_the_link_itself_is_lost() {
+        let doubtful = Candidate { trust: Trust::Doubtful, ..open(2, State::Up) };
+        let silent = open(1, State::Down);
+        let lost = Candidate { route: Way::None, ..silent };
+
+        assert_eq!(choose(&[silent, doubtful], Some(0)).uplink, Some(0));
+        assert_ne!(choose(&[silent, doubtful], Some(0)).reason, Reason::Healthy, "no flush");
+        assert_eq!(choose(&[silent, open(2, State::Up)], Some(0)), healthy(1));
+        assert_eq!(choose(&[lost, doubtful], Some(0)), healthy(1));
+    }
+
+    #[test]
     fn the_flows_of_a_failed_uplink_are_flushed_once() {
         let mut selection = Selection::new(Family::V4, 2);
         selection.choose(&[open(1, State::Up), open(2, State::Up)]);
@@ -256,7 +283,7 @@ mod tests {
     const NONE: [usize; 0] = [];
 
     fn open(tier: u8, state: State) -> Candidate {
-        Candidate { tier, state, route: Way::Open }
+        Candidate { tier, state, trust: Trust::Fresh, route: Way::Open }
     }
 
     fn healthy(uplink: usize) -> Choice {

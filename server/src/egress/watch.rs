@@ -20,7 +20,7 @@ use super::event::{EventKind, EventLog, Reason};
 use super::forwarding;
 use super::health::State;
 use super::nat::{Elements, Table, is_plain_interface};
-use super::pool::{Candidate, Choice, Selection, Way};
+use super::pool::{Candidate, Choice, Selection, Trust, Way};
 use super::prober::{Finding, REPORTS_MAX, Report};
 use super::routing::families;
 use super::standing::Surroundings;
@@ -221,8 +221,9 @@ impl Watch {
                 wanted.exits.entry(standing.interface.clone()).or_insert(Some(at));
             }
         }
+        let now = clock::since_boot();
         for selection in &mut self.selections {
-            selection.choose(&candidates(&self.uplinks, selection.family));
+            selection.choose(&candidates(&self.uplinks, selection.family, now));
             if let Some(at) = selection.choice.uplink {
                 wanted.choice.insert(selection.family, at);
             }
@@ -308,10 +309,11 @@ impl Watch {
     }
 }
 
-fn candidates(uplinks: &[Uplink], family: Family) -> Vec<Candidate> {
+fn candidates(uplinks: &[Uplink], family: Family, now: Duration) -> Vec<Candidate> {
     let candidate = |uplink: &Uplink| Candidate {
         tier: uplink.tier,
         state: uplink.health.state(),
+        trust: if uplink.health.is_doubtful(now) { Trust::Doubtful } else { Trust::Fresh },
         route: match &uplink.standing {
             Some(standing) if standing.carrier == Carrier::Up => uplink.ways[family as usize],
             _ => Way::None,

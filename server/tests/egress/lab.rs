@@ -6,6 +6,7 @@ use std::time::Duration;
 use hawser_server::egress::{Cause, Egress, EventKind, State};
 use hawser_server::uplink_config::{ProbeConfig, UplinkConfig};
 use ipnet::IpNet;
+use shared::exit::Error;
 use shared::host::HostState;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -96,12 +97,12 @@ impl Lab {
         self.try_start(uplinks).unwrap()
     }
 
-    pub(crate) fn try_start(&self, uplinks: Vec<UplinkConfig>) -> anyhow::Result<Running> {
+    pub(crate) fn try_start(&self, uplinks: Vec<UplinkConfig>) -> Result<Running, Error> {
         let runtime = Runtime::new().unwrap();
         let started = runtime.block_on(async {
             let host = HostState::open_in(self.folder.path(), "x").await.unwrap();
             let egress = Egress::start(uplinks, "hawser0", sources(), &host).await?;
-            anyhow::Ok((host, egress))
+            Ok::<_, Error>((host, egress))
         });
         let (host, egress) = started?;
         Ok(Running { runtime, host, egress })
@@ -202,7 +203,7 @@ impl Running {
         for event in self.egress.events() {
             println!("{:>3} {}", event.seq, event.kind);
         }
-        self.runtime.block_on(self.egress.stop()).unwrap();
+        self.runtime.block_on(self.egress.stop());
         drop(self.host);
     }
 }

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::exit::{Error, Exit};
+
 /// The result of a change to the host.
 pub type Result<T> = std::result::Result<T, HostError>;
 
@@ -42,6 +44,9 @@ pub enum HostError {
         "`{0}` can't be a name: use 1 to 32 letters, digits, `-`, `_` and `.`, not starting with a sign"
     )]
     Name(String),
+    /// The configuration asks for what can't be.
+    #[error("{0}")]
+    Impossible(String),
     /// Another process holds the name.
     #[error("`{name}` is running already ({path} is locked): stop it, or choose another --name")]
     Running {
@@ -64,9 +69,17 @@ pub enum HostError {
 }
 
 impl HostError {
-    /// Whether a right is missing, so that the program should end with the code for that.
-    pub fn is_rights(&self) -> bool {
-        matches!(self, Self::Rights { .. })
+    /// What the program ends with when it can't go on after this.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Rights { .. } | Self::NoNft => Exit::Rights,
+            Self::Impossible(_) | Self::Name(_) | Self::Running { .. } => Exit::Configuration,
+            Self::System { .. }
+            | Self::NoInterface(_)
+            | Self::Nft { .. }
+            | Self::Journal { .. }
+            | Self::TooMany(_) => Exit::Failed,
+        }
     }
 
     pub(super) fn system(what: impl Into<String>, source: io::Error) -> Self {
@@ -83,5 +96,11 @@ impl HostError {
             Self::System { source, .. } => source.raw_os_error(),
             _ => None,
         }
+    }
+}
+
+impl From<HostError> for Error {
+    fn from(error: HostError) -> Self {
+        Self::new(error.exit(), error)
     }
 }

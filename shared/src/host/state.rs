@@ -7,10 +7,10 @@ use ipnet::IpNet;
 use tokio::sync::Mutex;
 use tracing::{debug, info, warn};
 
+use crate::status::validate_instance_name;
+
 use super::journal::{Change, Entry, Journal};
-use super::{
-    HostError, Netlink, Result, Route, Rule, is_name, nft, read_sysctl, sysctl, sysctl_path,
-};
+use super::{HostError, Netlink, Result, Route, Rule, nft, read_sysctl, sysctl, sysctl_path};
 
 /// Our changes to the host.
 ///
@@ -47,7 +47,7 @@ impl HostState {
     /// # Errors
     /// As [`open`](Self::open).
     pub async fn open_in(directory: &Path, name: &str) -> Result<Self> {
-        if !is_name(name) {
+        if validate_instance_name(name).is_err() {
             return Err(HostError::Name(name.to_owned()));
         }
         let journal = Journal::open(directory, name)?;

@@ -12,9 +12,9 @@ pub const OUTER_MARK: Mark = Mark { value: 0x4800_0000, mask: 0xff00_0000 };
 
 /// Which destinations lead into the tunnel.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Routes {
+pub enum Destinations {
     /// All but what the main table has a route for that is no default route: a full tunnel.
-    Default,
+    All,
     /// These.
     Only(Vec<IpNet>),
 }
@@ -25,7 +25,7 @@ pub struct TunnelRoutes<'a> {
     /// The TUN, which is up.
     pub tun: &'a str,
     /// What leads into it.
-    pub routes: &'a Routes,
+    pub destinations: &'a Destinations,
     /// The families that the tunnel has inner addresses for. A full tunnel refuses the other one,
     /// so that nothing goes around it and programs try the family that works.
     pub inner: &'a [Family],
@@ -48,14 +48,14 @@ pub async fn install_routes(host: &HostState, tunnel: &TunnelRoutes<'_>) -> Resu
         // The route back to a server may lead into the tunnel.
         host.loosen_reverse_path_filter(link).await?;
     }
-    match tunnel.routes {
-        Routes::Only(prefixes) => {
+    match tunnel.destinations {
+        Destinations::Only(prefixes) => {
             let carried =
                 prefixes.iter().filter(|net| tunnel.inner.contains(&Family::of_net(**net)));
             let route = |net: &IpNet| Route::to_interface(net.trunc(), tunnel.tun);
             host.add_routes(carried.map(route)).await
         }
-        Routes::Default => install_full(host, tunnel).await,
+        Destinations::All => install_full(host, tunnel).await,
     }
 }
 

@@ -27,6 +27,19 @@ fn three_silent_intervals_fail_it_and_not_less() {
 }
 
 #[test]
+fn a_missed_answer_makes_it_doubtful_before_it_fails() {
+    let (mut health, now) = up(2);
+    health.on_sent(now + ms(90), 0);
+    health.on_sent(now + ms(90), 1);
+
+    assert!(!health.is_doubtful(now + ms(140)));
+    assert!(health.is_doubtful(now + ms(200)));
+    assert_eq!(health.state(), State::Up);
+    health.on_answer(now + ms(200), 1, ms(110));
+    assert!(!health.is_doubtful(now + ms(200)), "one probe is enough");
+}
+
+#[test]
 fn one_answering_probe_of_two_is_enough() {
     let (mut health, mut now) = up(2);
 
