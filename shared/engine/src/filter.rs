@@ -48,6 +48,8 @@ pub enum Filter {
         allowed: Vec<Prefix>,
         /// Where no client may send: addresses of other clients, for instance.
         forbidden: Vec<Prefix>,
+        /// Where it may all the same: the server's own addresses.
+        exempt: Vec<Prefix>,
     },
 }
 
@@ -60,8 +62,10 @@ impl Filter {
         }
         match self {
             Self::Destinations(ours) => within(ours, headers.destination),
-            Self::Sources { allowed, forbidden } => {
-                within(allowed, headers.source) && !within(forbidden, headers.destination)
+            Self::Sources { allowed, forbidden, exempt } => {
+                within(allowed, headers.source)
+                    && (!within(forbidden, headers.destination)
+                        || within(exempt, headers.destination))
             }
         }
     }
@@ -97,10 +101,12 @@ mod tests {
         let filter = Filter::Sources {
             allowed: vec![prefix("10.0.0.2", 32), prefix("192.168.7.0", 24)],
             forbidden: vec![prefix("10.0.0.0", 24)],
+            exempt: vec![prefix("10.0.0.1", 32)],
         };
 
         assert!(filter.admits(&headers("10.0.0.2", "1.1.1.1")));
         assert!(filter.admits(&headers("192.168.7.9", "1.1.1.1")));
+        assert!(filter.admits(&headers("10.0.0.2", "10.0.0.1")));
         assert!(!filter.admits(&headers("10.0.0.3", "1.1.1.1")));
         assert!(!filter.admits(&headers("10.0.0.1", "1.1.1.1")));
         assert!(!filter.admits(&headers("10.0.0.2", "10.0.0.3")));

@@ -28,6 +28,8 @@ mod lanes;
 mod passage;
 mod received;
 
+pub use self::lanes::HELD_BYTES_MAX;
+
 /// Opens datagrams, sorts out duplicates, puts packets in order, and keeps account of what arrived.
 pub struct Inbound {
     keys: OpeningKeys,
@@ -342,7 +344,7 @@ impl Inbound {
                 self.notices.push_back(Heard::Preference { path: PathId(path), rank });
             }
             Message::Probe { token } => {
-                self.notices.push_back(Heard::Probe { path, token, from: *from });
+                self.notices.push_back(Heard::Probe { path, token });
             }
             Message::Reply { token } => {
                 self.notices.push_back(Heard::Reply { path, token, from: *from });
@@ -399,7 +401,7 @@ impl Inbound {
 
     fn poll_report(&mut self, now: Time, path: usize) {
         let Some(received) = &mut self.paths[path] else { return };
-        if let Some(report) = received.poll_report(now, path as u8) {
+        while let Some(report) = received.poll_report(now, path as u8) {
             self.notices.push_back(Heard::Report(report));
         }
     }

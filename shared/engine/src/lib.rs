@@ -27,10 +27,10 @@ mod time;
 pub mod wire;
 
 pub use filter::{Filter, Prefix};
-pub use inbound::Inbound;
+pub use inbound::{HELD_BYTES_MAX, Inbound};
 pub use keys::{Activation, RootSecret};
 pub use notice::{Heard, Told};
-pub use outbound::{EpochLimits, Event, Outbound, Transmit};
+pub use outbound::{EpochLimits, Event, Outbound, SLOT_BYTES_MAX, Transmit};
 pub use packet::{Ecn, PACKET_MAX};
 pub use path::{FourTuple, PathId, PathSnapshot, PathState};
 pub use scheduler::Mode;

@@ -53,8 +53,6 @@ pub enum Heard {
         path: PathId,
         /// With this token.
         token: u64,
-        /// From here.
-        from: FourTuple,
     },
     /// The peer answers a probe of ours.
     Reply {
@@ -76,7 +74,7 @@ pub enum Told {
     ReportSeen {
         /// The path.
         path: PathId,
-        /// The epoch, modulo 4.
+        /// The epoch, modulo 16.
         epoch: u8,
         /// The largest number of the report.
         largest: u64,

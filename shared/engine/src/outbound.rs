@@ -83,8 +83,8 @@ pub struct Outbound {
     paths: [Option<Box<Path>>; PATHS_MAX],
     /// Segments to be sent again, oldest first.
     repair: VecDeque<Segment>,
-    /// Reports to be sent, by the path that they are about.
-    reports: [Option<Report>; PATHS_MAX],
+    /// Reports to be sent: one for each path and epoch.
+    reports: VecDeque<Report>,
     reports_sent: u32,
     /// The version of the state block, and the last one that the peer has acknowledged.
     state: u16,
@@ -118,7 +118,7 @@ struct Note {
 struct EpochAge {
     since: Time,
     datagrams: u64,
-    /// The newest epoch that the peer has sealed in.
+    /// The newest epoch of ours from which the peer has acknowledged something.
     confirmed: u32,
 }
 
@@ -170,7 +170,7 @@ impl Outbound {
             ingress: Ingress::new(hash),
             paths: [const { None }; PATHS_MAX],
             repair: VecDeque::new(),
-            reports: [None; PATHS_MAX],
+            reports: VecDeque::new(),
             reports_sent: 0,
             state: 0,
             state_acknowledged: 0,
@@ -299,13 +299,9 @@ impl Outbound {
                     claim.present_at = Some(now);
                 }
             }
-            Heard::Probe { path, token, from } => self.on_probe(path, token, from),
+            Heard::Probe { path, token } => self.on_probe(path, token),
             Heard::Reply { path, token, from } => self.on_reply(now, path, token, from),
-            Heard::Report(report) => {
-                if let Some(slot) = self.reports.get_mut(usize::from(report.path)) {
-                    *slot = Some(report);
-                }
-            }
+            Heard::Report(report) => self.take_report(report),
         }
     }
 
@@ -391,6 +387,14 @@ impl Outbound {
         self.tunnel_mtu
     }
 
+    /// How long the peer has owed an answer, on every path together; zero if it owes none.
+    pub fn unanswered_for(&self, now: Time) -> Span {
+        let open = || self.paths.iter().flatten().filter(|path| path.state != PathState::Closed);
+        let oldest = open().filter_map(|path| path.sent.oldest()).min();
+        let heard = open().map(|path| path.heard_at).max().unwrap_or_default();
+        oldest.map_or(Span::ZERO, |oldest| now.since(oldest.max(heard)))
+    }
+
     /// The usable path on which a message arrives soonest.
     pub fn best_path(&self) -> Option<PathId> {
         self.best().map(|path| path.id)
@@ -456,8 +460,8 @@ impl Outbound {
     }
 }
 
-/// Packets that wait, and those sent and not acknowledged: 1 Gbit/s for half a second.
-const SLOT_BYTES_MAX: usize = 64 << 20;
+/// Bytes of packets that wait, and of those sent and not acknowledged: 1 Gbit/s for half a second.
+pub const SLOT_BYTES_MAX: usize = 64 << 20;
 
 /// A flow's queue holds what the paths carry in this time.
 const FLOW_DELAY_MAX: Span = Span::millis(80);

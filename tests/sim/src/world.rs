@@ -8,82 +8,29 @@
 //! halves of each engine late and in batches, so that no rule may depend on how fast they are, and
 //! keeps a ledger of every nonce used.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
-use engine::aead::Suite;
-use engine::{
-    Ecn, EpochLimits, Event, Filter, FourTuple, Heard, Mode, Offload, PathId, PathState, Prefix,
-    Session, SessionConfig, Side, Span, Time, Told,
-};
-use lab::link::{Change, Link, LinkConfig, LinkCounters};
+use engine::{Event, FourTuple, Mode, Offload, PathId, PathState, Session, Side, Time};
+use lab::link::{Change, LinkCounters};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use self::end::End;
+use self::line::{Flying, Line};
 use crate::flow::{Flow, Report};
 use crate::packet::Packet;
 
+mod config;
+mod end;
 mod ledger;
+mod line;
+mod witness;
 
+pub use self::config::WorldConfig;
+pub use self::end::Delivery;
 pub use self::ledger::Ledger;
-
-/// A datagram on a link.
-#[derive(Clone, Debug)]
-pub struct Datagram {
-    /// The UDP payload.
-    pub bytes: Vec<u8>,
-    /// Where it seems to come from.
-    pub source: SocketAddr,
-    /// The ECN field of its IP header.
-    pub ecn: Ecn,
-}
-
-/// The properties of a world.
-#[derive(Clone, Debug)]
-pub struct WorldConfig {
-    /// The links, each with its direction up and its direction down.
-    pub links: Vec<(LinkConfig, LinkConfig)>,
-    /// How both ends steer.
-    pub mode: Mode,
-    /// When keys change.
-    pub epoch_limits: EpochLimits,
-    /// The longest that a notice between halves takes, in microseconds.
-    pub notice_delay_max: u64,
-    /// Everything random follows from it.
-    pub seed: u64,
-}
-
-impl WorldConfig {
-    /// A world with these links, the same in both directions.
-    pub fn symmetric(links: Vec<LinkConfig>, seed: u64) -> Self {
-        Self {
-            links: links.into_iter().map(|link| (link.clone(), link)).collect(),
-            mode: Mode::Split,
-            epoch_limits: EpochLimits::default(),
-            notice_delay_max: 2000,
-            seed,
-        }
-    }
-}
-
-/// One end: an engine, and the notices that are on their way between its halves.
-struct End {
-    session: Session,
-    heard: VecDeque<(u64, Heard)>,
-    told: VecDeque<(u64, Told)>,
-    /// Packets that the engine delivered, for those who want to look at them.
-    delivered: Vec<Vec<u8>>,
-    events: Vec<(u64, Event)>,
-}
-
-/// A link and the addresses at its client's end.
-struct Line {
-    links: [Link<Datagram>; 2],
-    /// What the server sees as the client's address.
-    source: SocketAddr,
-    /// Earlier addresses at which nobody listens.
-    moves: u16,
-}
+pub use self::line::{Datagram, Sending};
+pub use self::witness::Witness;
 
 /// A simulated network.
 pub struct World {
@@ -94,10 +41,13 @@ pub struct World {
     ledger: Ledger,
     notices: StdRng,
     notice_delay_max: u64,
+    steps: u64,
     /// A digest of everything that was sent, to compare runs by.
     trace: u64,
     /// Keeps what is delivered instead of only handing it to the flows.
     pub keep: bool,
+    /// Keeps every datagram that is sent, and what became of it.
+    pub record: bool,
 }
 
 /// The client's end, and the index of the direction up.
@@ -106,18 +56,13 @@ pub const CLIENT: usize = 0;
 pub const SERVER: usize = 1;
 
 impl World {
-    /// A world whose client has opened a path on each link.
+    /// A world whose client has opened a path on each link, in the path slot of the same number.
     pub fn new(config: WorldConfig) -> Self {
         let mut seeds = StdRng::seed_from_u64(config.seed);
         let ends = [Side::Client, Side::Server].map(|side| End::new(&config, side, seeds.random()));
         let lines = (config.links.iter().enumerate())
-            .map(|(index, (up, down))| Line {
-                links: [
-                    Link::new(up.clone(), seeds.random()),
-                    Link::new(down.clone(), seeds.random()),
-                ],
-                source: client_address(index, 0),
-                moves: 0,
+            .map(|(index, (up, down))| {
+                Line::new(index, up.clone(), down.clone(), [seeds.random(), seeds.random()])
             })
             .collect::<Vec<_>>();
         let mut world = Self {
@@ -127,17 +72,44 @@ impl World {
             ledger: Ledger::default(),
             notices: StdRng::seed_from_u64(seeds.random()),
             notice_delay_max: config.notice_delay_max,
+            steps: 0,
             trace: 0,
             keep: false,
+            record: false,
             lines,
         };
         for index in 0..world.lines.len() {
-            let tuple = FourTuple { socket: index as u16, local: None, remote: server_address() };
-            let outbound = &mut world.ends[CLIENT].session.outbound;
-            outbound.open_path(Time(0), PathId(index as u8), tuple, index as u8);
+            world.open_path(index, index as u8);
         }
-        world.settle();
         world
+    }
+
+    /// Lets the client open a path on a link, in this slot.
+    pub fn open_path(&mut self, line: usize, slot: u8) {
+        let tuple = FourTuple { socket: line as u16, local: None, remote: server_address() };
+        let outbound = &mut self.ends[CLIENT].session.outbound;
+        outbound.open_path(Time(self.now), PathId(slot), tuple, line as u8);
+        self.settle();
+    }
+
+    /// Lets one end give a path up for good.
+    pub fn close_path(&mut self, end: usize, slot: u8) {
+        self.ends[end].session.outbound.close_path(Time(self.now), PathId(slot));
+        self.settle();
+    }
+
+    /// Tells one end that something about a path's link has changed.
+    pub fn wake_path(&mut self, end: usize, slot: u8) {
+        self.ends[end].session.outbound.wake_path(Time(self.now), PathId(slot));
+        self.settle();
+    }
+
+    /// Steers both ends in another mode.
+    pub fn set_mode(&mut self, mode: Mode) {
+        for end in &mut self.ends {
+            end.session.outbound.set_mode(mode);
+        }
+        self.settle();
     }
 
     /// Adds a conversation: the client's side of it and the server's.
@@ -155,15 +127,21 @@ impl World {
         self.settle();
     }
 
-    /// Hands a datagram to one end's engine, as if it came from `source` over a socket.
-    pub fn inject(&mut self, end: usize, datagram: Datagram) {
-        self.arrive(end, 0, datagram);
+    /// Hands a datagram to one end's engine, as if it came over a link's socket.
+    pub fn inject(&mut self, end: usize, line: usize, datagram: Datagram) {
+        self.arrive(end, line, datagram);
         self.settle();
     }
 
     /// Runs until this time, in microseconds.
+    ///
+    /// # Panics
+    /// When an engine does not let time go on.
     pub fn run_until(&mut self, end: u64) {
+        let mut steps_at_once = 0;
         while let Some(next) = self.next_event().filter(|&next| next <= end) {
+            steps_at_once = if next > self.now { 0 } else { steps_at_once + 1 };
+            assert!(steps_at_once < STEPS_AT_ONCE_MAX, "time stands still at {} us", self.now);
             self.now = next.max(self.now);
             self.step();
         }
@@ -171,9 +149,24 @@ impl World {
         self.step();
     }
 
+    /// Runs for so many microseconds more.
+    pub fn run_for(&mut self, span: u64) {
+        self.run_until(self.now + span);
+    }
+
     /// The time, in microseconds.
     pub fn now(&self) -> u64 {
         self.now
+    }
+
+    /// How often something was due, since the beginning.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Datagrams that one end has sent, and their bytes.
+    pub fn sent(&self, end: usize) -> (u64, u64) {
+        self.ends[end].sent
     }
 
     /// Changes a link in one direction.
@@ -181,11 +174,31 @@ impl World {
         self.lines[line].links[direction].apply(self.now, change);
     }
 
+    /// Changes a link in both directions.
+    pub fn change_both(&mut self, line: usize, change: Change) {
+        self.change(line, CLIENT, change.clone());
+        self.change(line, SERVER, change);
+    }
+
     /// Lets the NAT before a link forget its mapping: the client's datagrams come from another port.
     pub fn rebind(&mut self, line: usize) {
-        let moves = self.lines[line].moves + 1;
-        self.lines[line].moves = moves;
-        self.lines[line].source = client_address(line, moves);
+        self.lines[line].rebind();
+    }
+
+    /// Puts somebody on a link who sends each of the client's datagrams to the server from his own
+    /// address, so that they arrive `lead` microseconds before the originals.
+    pub fn put_copier(&mut self, line: usize, lead: u64) {
+        self.lines[line].put_copier(lead);
+    }
+
+    /// What the server sent to the copier on a link: when, and how many bytes.
+    pub fn caught(&self, line: usize) -> &[(u64, usize)] {
+        self.lines[line].caught()
+    }
+
+    /// The datagrams sent on a link in one direction while [`record`](Self::record) was set.
+    pub fn sendings(&self, line: usize, direction: usize) -> &[Sending] {
+        &self.lines[line].sendings[direction]
     }
 
     /// One end's session.
@@ -204,22 +217,17 @@ impl World {
         [self.flows[flow][CLIENT].report(), self.flows[flow][SERVER].report()]
     }
 
-    /// One side of a conversation.
-    pub fn flow(&mut self, flow: usize, end: usize) -> &mut dyn Flow {
-        &mut *self.flows[flow][end]
-    }
-
     /// What a link did, up and down.
     pub fn counters(&self, line: usize) -> [LinkCounters; 2] {
         [self.lines[line].links[0].counters(), self.lines[line].links[1].counters()]
     }
 
-    /// Takes the packets that one end delivered, where [`keep`](Self::keep) is set.
-    pub fn take_delivered(&mut self, end: usize) -> Vec<Vec<u8>> {
+    /// Takes the packets that one end delivered while [`keep`](Self::keep) was set.
+    pub fn take_delivered(&mut self, end: usize) -> Vec<Delivery> {
         std::mem::take(&mut self.ends[end].delivered)
     }
 
-    /// Takes what one end's engine told of itself.
+    /// Takes what one end's engine told of itself, with its times.
     pub fn take_events(&mut self, end: usize) -> Vec<(u64, Event)> {
         std::mem::take(&mut self.ends[end].events)
     }
@@ -235,30 +243,27 @@ impl World {
     }
 
     fn next_event(&self) -> Option<u64> {
-        let now = Time(self.now);
-        let ends = self.ends.iter().map(|end| {
-            let halves = end.session.poll_timeout(now).0;
-            let notices = end.heard.front().map(|&(due, _)| due);
-            let told = end.told.front().map(|&(due, _)| due);
-            halves.min(notices.unwrap_or(u64::MAX)).min(told.unwrap_or(u64::MAX))
-        });
-        let links = self.lines.iter().flat_map(|line| &line.links).filter_map(Link::next_due_us);
+        let ends = self.ends.iter().map(|end| end.next_event(self.now));
+        let lines = self.lines.iter().filter_map(Line::next_due);
         let flows = self.flows.iter().flatten().filter_map(|flow| flow.poll_timeout());
-        let next = ends.chain(links).chain(flows).min()?;
+        let next = ends.chain(lines).chain(flows).min()?;
         (next < u64::MAX).then_some(next)
     }
 
     fn step(&mut self) {
+        self.steps += 1;
         for line in 0..self.lines.len() {
             for direction in [CLIENT, SERVER] {
-                while let Some(datagram) = self.lines[line].links[direction].pop(self.now) {
-                    self.arrive(1 - direction, line, datagram);
+                while let Some(flying) = self.lines[line].pop(self.now, direction) {
+                    if let Some(index) = flying.sending {
+                        self.lines[line].sendings[direction][index].arrived = true;
+                    }
+                    self.arrive(1 - direction, line, flying.datagram);
                 }
             }
         }
         for end in &mut self.ends {
-            end.session.inbound.handle_timeout(Time(self.now));
-            end.session.outbound.handle_timeout(Time(self.now));
+            end.handle_timeout(self.now);
         }
         self.settle();
     }
@@ -267,9 +272,10 @@ impl World {
     fn settle(&mut self) {
         for _ in 0..SETTLE_MAX {
             let mut busy = self.poll_flows();
-            for end in [CLIENT, SERVER] {
-                self.carry_notices(end);
-                busy |= self.poll_engine(end);
+            for index in [CLIENT, SERVER] {
+                let end = &mut self.ends[index];
+                end.carry_notices(self.now, self.notice_delay_max, &mut self.notices);
+                busy |= self.poll_engine(index);
             }
             if !busy {
                 return;
@@ -293,55 +299,10 @@ impl World {
         busy
     }
 
-    /// Carries notices between the halves: those that are due, in their order.
-    fn carry_notices(&mut self, index: usize) {
-        let (now, max) = (self.now, self.notice_delay_max);
-        let mut due = || now + if max == 0 { 0 } else { self.notices.random_range(0..=max) };
-        let end = &mut self.ends[index];
-        while let Some(heard) = end.session.inbound.poll_notice() {
-            let due = due().max(end.heard.back().map_or(0, |&(due, _)| due));
-            end.heard.push_back((due, heard));
-        }
-        while let Some(told) = end.session.outbound.poll_notice() {
-            let due = due().max(end.told.back().map_or(0, |&(due, _)| due));
-            end.told.push_back((due, told));
-        }
-        while let Some((_, heard)) = end.heard.pop_front_if(|&mut (due, _)| due <= now) {
-            end.session.outbound.handle_notice(Time(now), heard);
-        }
-        while let Some((_, told)) = end.told.pop_front_if(|&mut (due, _)| due <= now) {
-            end.session.inbound.handle_notice(told);
-        }
-    }
-
     /// Sends and delivers what an engine has to send and deliver.
     fn poll_engine(&mut self, index: usize) -> bool {
-        let mut busy = false;
-        let now = Time(self.now);
+        let mut busy = self.transmit(index);
         let end = &mut self.ends[index];
-        while let Some(transmit) = end.session.outbound.poll_transmit(now) {
-            busy = true;
-            let (line, to) = if index == CLIENT {
-                (usize::from(transmit.tuple.socket), None)
-            } else {
-                (usize::from(transmit.path.0), Some(transmit.tuple.remote))
-            };
-            for bytes in transmit.bytes.chunks(transmit.segment_size) {
-                self.ledger.note(index, bytes);
-                self.trace = digest(self.trace, self.now, bytes);
-                let line = &mut self.lines[line];
-                // An address that the NAT has forgotten leads nowhere.
-                if to.is_some_and(|to| to != line.source) {
-                    continue;
-                }
-                let source = if index == CLIENT { line.source } else { server_address() };
-                let datagram = Datagram { bytes: bytes.to_vec(), source, ecn: transmit.ecn };
-                let len = bytes.len() + 28;
-                let key = self.trace;
-                // A refused datagram is a lost one; the link counts it.
-                let _ = line.links[index].push(self.now, datagram, len, key);
-            }
-        }
         while let Some(event) = end.session.outbound.poll_event() {
             end.events.push((self.now, event));
         }
@@ -350,82 +311,67 @@ impl World {
                 flow[index].handle_packet(self.now, &error);
             }
         }
-        while let Some(packet) = end.session.inbound.poll_packet() {
-            let packet = packet.to_vec();
-            hand_over(&mut self.flows, index, self.now, &packet);
-            if self.keep {
-                end.delivered.push(packet);
-            }
+        let mut packets = Vec::new();
+        end.poll_packets(&mut packets);
+        busy |= !packets.is_empty();
+        self.deliver(index, packets);
+        busy
+    }
+
+    fn transmit(&mut self, index: usize) -> bool {
+        let Self { now, ends, lines, ledger, trace, record, .. } = self;
+        let end = &mut ends[index];
+        let mut busy = false;
+        while let Some(transmit) = end.session.outbound.poll_transmit(Time(*now)) {
             busy = true;
+            let to = transmit.tuple.remote;
+            let line = if index == CLIENT {
+                lines.get_mut(usize::from(transmit.tuple.socket))
+            } else {
+                lines.iter_mut().find(|line| line.leads_to(to))
+            };
+            let Some(line) = line else { continue };
+            let source = if index == CLIENT { line.source } else { server_address() };
+            for bytes in transmit.bytes.chunks(transmit.segment_size) {
+                ledger.note(index, bytes);
+                *trace = digest(*trace, *now, bytes);
+                end.sent.0 += 1;
+                end.sent.1 += bytes.len() as u64;
+                let sending = record.then(|| {
+                    let sending = Sending { at: *now, bytes: bytes.to_vec(), arrived: false };
+                    line.sendings[index].push(sending);
+                    line.sendings[index].len() - 1
+                });
+                let datagram = Datagram { bytes: bytes.to_vec(), source, ecn: transmit.ecn };
+                line.push(*now, index, Flying { datagram, sending }, to);
+            }
         }
         busy
     }
 
-    fn arrive(&mut self, index: usize, line: usize, mut datagram: Datagram) {
+    fn arrive(&mut self, index: usize, line: usize, datagram: Datagram) {
         let socket = if index == CLIENT { line as u16 } else { 0 };
         let from = FourTuple { socket, local: None, remote: datagram.source };
-        let end = &mut self.ends[index];
-        let inbound = &mut end.session.inbound;
-        let packet =
-            inbound.handle_datagram(Time(self.now), &from, datagram.ecn, &mut datagram.bytes);
-        if let Some(packet) = packet {
-            hand_over(&mut self.flows, index, self.now, packet);
+        let mut packets = Vec::new();
+        self.ends[index].handle_datagram(self.now, &from, datagram, &mut packets);
+        self.deliver(index, packets);
+    }
+
+    /// Gives packets to the conversations of one end; each knows its own.
+    fn deliver(&mut self, index: usize, packets: Vec<Vec<u8>>) {
+        for packet in packets {
+            for flow in &mut self.flows {
+                flow[index].handle_packet(self.now, &packet);
+            }
             if self.keep {
-                end.delivered.push(packet.to_vec());
+                self.ends[index].delivered.push(Delivery { at: self.now, packet });
             }
         }
-        while let Some(packet) = inbound.poll_packet() {
-            hand_over(&mut self.flows, index, self.now, packet);
-            if self.keep {
-                end.delivered.push(packet.to_vec());
-            }
-        }
-    }
-}
-
-impl End {
-    fn new(config: &WorldConfig, side: Side, seed: [u8; 32]) -> Self {
-        let all =
-            [Prefix::new(IpAddr::from([0, 0, 0, 0]), 0), Prefix::new(IpAddr::from([0; 16]), 0)];
-        let all: Vec<Prefix> = all.into_iter().flatten().collect();
-        let filter = match side {
-            Side::Client => Filter::Destinations(all),
-            Side::Server => Filter::Sources { allowed: all, forbidden: Vec::new() },
-        };
-        let session = SessionConfig {
-            side,
-            suite: Suite::Aes256Gcm,
-            root: [7; 32].into(),
-            activation: [9; 16],
-            peer_slot: 5,
-            filter,
-            mode: config.mode,
-            epoch_limits: config.epoch_limits,
-            seed,
-        };
-        Self {
-            session: Session::new(Time(0), session),
-            heard: VecDeque::new(),
-            told: VecDeque::new(),
-            delivered: Vec::new(),
-            events: Vec::new(),
-        }
-    }
-}
-
-/// Gives a packet to the conversations of one end; each knows its own.
-fn hand_over(flows: &mut [[Box<dyn Flow>; 2]], end: usize, now: u64, packet: &[u8]) {
-    for flow in flows {
-        flow[end].handle_packet(now, packet);
     }
 }
 
 fn server_address() -> SocketAddr {
     ([10, 9, 0, 1], 4433).into()
-}
-
-fn client_address(line: usize, moves: u16) -> SocketAddr {
-    ([10, 1, line as u8, 1], 5000 + moves).into()
 }
 
 fn digest(trace: u64, now: u64, bytes: &[u8]) -> u64 {
@@ -438,13 +384,8 @@ fn digest(trace: u64, now: u64, bytes: &[u8]) -> u64 {
     digest
 }
 
+/// Times that something may be due at one instant: the ends, the links and the flows.
+const STEPS_AT_ONCE_MAX: u32 = 1000;
+
 /// Rounds at one instant after which something must be wrong.
 const SETTLE_MAX: usize = 100_000;
-
-/// The gap of a world: how much of a steady stream of span `interval` was missing, at worst.
-pub fn gap(report: &Report, interval: u64) -> Span {
-    Span(report.gap_max.saturating_sub(interval))
-}
-
-/// Counts by name, for tables.
-pub type Row = BTreeMap<&'static str, f64>;

@@ -210,7 +210,7 @@ impl Lanes {
 const UNORDERED: usize = 0;
 
 /// Bytes of packets that one session may hold back: 1 Gbit/s for 128 ms.
-pub(super) const HELD_BYTES_MAX: usize = 16 << 20;
+pub const HELD_BYTES_MAX: usize = 16 << 20;
 
 /// After this the receiver forgets an idle lane. The sender gives a lane away after 10 s, and then
 /// says so with FIRST; 5 s more are how old a datagram may be.

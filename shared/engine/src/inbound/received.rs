@@ -21,6 +21,8 @@ pub(super) struct Received {
     reordered_at: Time,
     epochs: [Option<Epoch>; 4],
     current: u32,
+    /// An epoch that came to its end before all that arrived in it was reported.
+    ended: Option<u32>,
     owed: Owed,
     pub(super) stats: PathReceived,
 }
@@ -58,6 +60,7 @@ impl Received {
             reordered_at: Time::ZERO,
             epochs: [const { None }; 4],
             current: 0,
+            ended: None,
             owed: Owed::default(),
             stats: PathReceived::default(),
         }
@@ -90,6 +93,7 @@ impl Received {
         }
         let newest = epoch > self.current || (epoch == self.current && number >= expected);
         if epoch > self.current {
+            self.ended = self.owed.since.map(|_| self.current).or(self.ended);
             self.current = epoch;
         }
         newest
@@ -135,18 +139,26 @@ impl Received {
         self.watermark
     }
 
-    /// Gives a report, if one is due.
+    /// Gives a report, if one is due. Ask until there is none.
     pub(super) fn poll_report(&mut self, now: Time, path: u8) -> Option<Report> {
+        if let Some(ended) = self.ended.take() {
+            return self.report(path, ended, self.owed);
+        }
         if self.poll_timeout() > now {
             return None;
         }
-        let entry = self.epochs[self.current as usize & 3].as_ref()?;
         let owed = std::mem::take(&mut self.owed);
         self.owed.reported_at = now;
+        self.report(path, self.current, owed)
+    }
+
+    fn report(&self, path: u8, epoch: u32, owed: Owed) -> Option<Report> {
+        let entry =
+            self.epochs[epoch as usize & 3].as_ref().filter(|entry| entry.epoch == epoch)?;
         let largest = entry.window.next().checked_sub(1)?;
         Some(Report {
             path,
-            epoch: (entry.epoch & 3) as u8,
+            epoch: (entry.epoch & 15) as u8,
             largest,
             received_at: entry.largest_at.low(),
             delay_mean: (owed.delay_sum / i64::from(owed.delays.max(1))) as i32,
@@ -174,7 +186,8 @@ impl Received {
 
     /// The peer knows what arrived up to `largest`.
     pub(super) fn on_report_seen(&mut self, epoch: u8, largest: u64) {
-        if let Some(entry) = &mut self.epochs[usize::from(epoch & 3)] {
+        let entry = self.epochs[usize::from(epoch & 3)].as_mut();
+        if let Some(entry) = entry.filter(|entry| entry.epoch & 15 == u32::from(epoch)) {
             entry.runs.forget_before(largest);
         }
     }

@@ -8,7 +8,10 @@ use crate::{
         sent::{Content, Messages},
     },
     time::{Span, Time},
-    wire::{INNER_LEN, Inner, Kind, OUTER_LEN, OVERHEAD, PATHS_MAX, TAG_LEN, message::Message},
+    wire::{
+        INNER_LEN, Inner, Kind, OUTER_LEN, OVERHEAD, PATHS_MAX, TAG_LEN, feedback::Report,
+        message::Message,
+    },
 };
 
 impl Outbound {
@@ -62,11 +65,12 @@ impl Outbound {
 
     /// Whether the state block has to be said again, if no path asks for it by itself.
     pub(super) fn state_repeat_at(&self) -> Time {
-        if self.state == self.state_acknowledged {
-            return Time::MAX;
+        match self.best() {
+            Some(best) if self.state != self.state_acknowledged => {
+                self.state_sent_at + best.rtt.overdue().max(Span::millis(20))
+            }
+            _ => Time::MAX,
         }
-        let rtt = self.best().map_or(Span::millis(100), |path| path.rtt.overdue());
-        self.state_sent_at + rtt.max(Span::millis(20))
     }
 
     fn say_replies(&mut self, now: Time, id: PathId, payload: &mut Payload) {
@@ -77,10 +81,8 @@ impl Outbound {
             payload.eliciting = true;
         }
         if let Some(token) = token {
-            path.probe.token = token;
-            path.probe.sent_at = now;
-            path.probe.answered = false;
-            path.probe.next_at = now + path.probe_interval(now);
+            let next_at = now + path.probe_interval(now);
+            path.probe.on_sent(now, token, next_at);
             Message::Probe { token }.emit(&mut payload.bytes);
             payload.eliciting = true;
         }
@@ -96,30 +98,32 @@ impl Outbound {
     /// Adds the reports that are due: on the fastest path, and every other time on the path that a
     /// report is about, which proves that direction too.
     fn say_reports(&mut self, id: PathId, best: Option<PathId>, payload: &mut Payload) {
-        for index in 0..PATHS_MAX {
-            let Some(report) = self.reports[index] else { continue };
-            let own = self.reports_sent % 2 == 1 && self.may_report(index);
-            let carrier =
-                if own { PathId(index as u8) } else { best.unwrap_or(PathId(index as u8)) };
-            if carrier != id || payload.report.is_some() {
-                continue;
-            }
-            self.reports[index] = None;
-            self.reports_sent += 1;
-            Message::Feedback(report).emit(&mut payload.bytes);
-            payload.report = Some((report.path, report.epoch, report.largest));
-            if self.reports_sent % REPORTS_UNASKED == 0 {
-                // Now and then the peer has to acknowledge, or reports would repeat everything.
-                Message::Ping.emit(&mut payload.bytes);
-                payload.eliciting = true;
-            }
+        let carrier = |report: &Report| {
+            let about = PathId(report.path);
+            let up = |path: &Path| path.state == PathState::Up && !path.blocked;
+            let own = self.reports_sent % 2 == 1 && self.path(about).is_some_and(up);
+            if own { about } else { best.unwrap_or(about) }
+        };
+        let Some(at) = self.reports.iter().position(|report| carrier(report) == id) else { return };
+        let Some(report) = self.reports.remove(at) else { return };
+        self.reports_sent += 1;
+        Message::Feedback(report).emit(&mut payload.bytes);
+        payload.report = Some((report.path, report.epoch, report.largest));
+        if self.reports_sent % REPORTS_UNASKED == 0 {
+            // Now and then the peer has to acknowledge, or reports would repeat everything.
+            Message::Ping.emit(&mut payload.bytes);
+            payload.eliciting = true;
         }
     }
 
-    fn may_report(&self, index: usize) -> bool {
-        self.paths[index]
-            .as_deref()
-            .is_some_and(|path| path.state == PathState::Up && !path.blocked)
+    /// Takes up a report; it replaces an older one about the same.
+    pub(super) fn take_report(&mut self, report: Report) {
+        let same = |r: &Report| (r.path, r.epoch) == (report.path, report.epoch);
+        match self.reports.iter().position(same) {
+            Some(at) => self.reports[at] = report,
+            None if self.reports.len() < REPORTS_MAX => self.reports.push_back(report),
+            None => {}
+        }
     }
 
     fn say_state(&mut self, now: Time, id: PathId, best: Option<PathId>, payload: &mut Payload) {
@@ -242,6 +246,9 @@ struct Payload {
     state: Option<u16>,
     eliciting: bool,
 }
+
+/// Reports that wait: one for each path, and one more where its epoch came to an end.
+const REPORTS_MAX: usize = 2 * PATHS_MAX;
 
 /// Every so many reports ask to be acknowledged.
 const REPORTS_UNASKED: u32 = 8;

@@ -75,14 +75,40 @@ pub(super) struct Claim {
 }
 
 /// The probing of a path.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Probe {
-    pub(super) token: u64,
+    /// Tokens that were not answered, and when they were sent.
+    unanswered: VecDeque<(u64, Time)>,
     pub(super) sent_at: Time,
-    pub(super) answered: bool,
     pub(super) next_at: Time,
-    /// Answers in a row.
-    pub(super) streak: u32,
+    /// Answers since the path's state changed.
+    pub(super) answers: u32,
+}
+
+impl Probe {
+    fn new(now: Time) -> Self {
+        Self { unanswered: VecDeque::new(), sent_at: now, next_at: now, answers: 0 }
+    }
+
+    /// Notes that a probe is sent, and when the next one is due.
+    pub(super) fn on_sent(&mut self, now: Time, token: u64, next_at: Time) {
+        if self.unanswered.len() == UNANSWERED_MAX {
+            self.unanswered.pop_front();
+        }
+        self.unanswered.push_back((token, now));
+        self.sent_at = now;
+        self.next_at = next_at;
+    }
+
+    /// Notes an answer. Returns when its probe was sent, unless there was none with this token.
+    pub(super) fn on_answer(&mut self, token: u64) -> Option<Time> {
+        let at = self.unanswered.iter().position(|&(sent, _)| sent == token)?;
+        let (_, sent_at) = self.unanswered[at];
+        // Those before it are lost.
+        self.unanswered.drain(..=at);
+        self.answers += 1;
+        Some(sent_at)
+    }
 }
 
 impl Path {
@@ -104,7 +130,7 @@ impl Path {
             rtt: RttEstimator::new(),
             window: Window::new(),
             mtu: MtuSearch::new(now),
-            probe: Probe { token: 0, sent_at: now, answered: true, next_at: now, streak: 0 },
+            probe: Probe::new(now),
             replies: VecDeque::new(),
             state_due: false,
             next_send: now,
@@ -125,7 +151,7 @@ impl Path {
         self.state = state;
         self.state_since = now;
         self.probe.next_at = now;
-        self.probe.streak = 0;
+        self.probe.answers = 0;
     }
 
     /// IP and UDP headers of the path's datagrams.
@@ -174,7 +200,7 @@ impl Path {
     /// The time between probes in the path's state.
     pub(super) fn probe_interval(&self, now: Time) -> Span {
         let age = now.since(self.state_since);
-        match self.state {
+        let interval = match self.state {
             PathState::Closed => Span(u64::MAX),
             PathState::Dead if age < Span::secs(30) => Span::millis(200),
             PathState::Dead => Span::secs(1),
@@ -184,7 +210,9 @@ impl Path {
             PathState::Up => Span::secs(5),
             PathState::Validating if age < Span::secs(5) => Span::millis(100),
             PathState::Validating => Span::secs(1),
-        }
+        };
+        // An answer has to come before its token is forgotten.
+        interval.max(self.rtt.smoothed() / (UNANSWERED_MAX as u64 / 2))
     }
 
     /// When the next mark is due: while the path is live and idle, so that the peer's watermark
@@ -221,6 +249,9 @@ impl Path {
 
 /// What a path may send in one go, and how early the pace lets it.
 pub(super) const TURN: Span = Span(500);
+
+/// Probes of a path that may still be answered.
+const UNANSWERED_MAX: usize = 16;
 
 /// At 5, 10, 20 and 40 ms; then the path is quiet.
 const MARKS_MAX: u32 = 4;

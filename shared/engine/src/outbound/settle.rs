@@ -25,6 +25,11 @@ impl Outbound {
         settled.clear();
         let newest = path.sent.acknowledge(report, |sent| settled.push(*sent));
         let heard = !settled.is_empty();
+        let current = report.epoch == (self.keys.epoch & 15) as u8;
+        if heard && current {
+            self.epoch.confirmed = self.keys.epoch;
+        }
+        let Some(path) = self.path_mut(id) else { return };
         if let Some(newest) = newest {
             let held = u64::from(stamp.wrapping_sub(report.received_at) & i32::MAX as u32);
             let sample = Span(at.since(newest.stamp).0.saturating_sub(held));
@@ -167,16 +172,12 @@ impl Outbound {
             self.settle_claim(now, id, claim);
             return;
         }
-        if path.probe.answered || path.probe.token != token {
-            return;
-        }
-        path.probe.answered = true;
-        path.probe.streak += 1;
-        path.rtt.on_sample(now, now.since(path.probe.sent_at));
+        let Some(sent_at) = path.probe.on_answer(token) else { return };
+        path.rtt.on_sample(now, now.since(sent_at));
         path.heard_at = now;
         let next = match path.state {
             PathState::Dead => Some(PathState::Probation),
-            PathState::Probation if path.probe.streak >= PROBATION => Some(PathState::Up),
+            PathState::Probation if path.probe.answers >= PROBATION => Some(PathState::Up),
             PathState::Suspect | PathState::Validating => Some(PathState::Up),
             PathState::Closed | PathState::Probation | PathState::Up => None,
         };
@@ -200,10 +201,10 @@ impl Outbound {
         }
     }
 
-    pub(super) fn on_probe(&mut self, id: PathId, token: u64, from: FourTuple) {
+    pub(super) fn on_probe(&mut self, id: PathId, token: u64) {
         let Some(path) = self.path_mut(id) else { return };
-        // An unproven address gets challenges, and nothing else. The client's server never moves.
-        if path.tuple == from && path.replies.len() < REPLIES_MAX {
+        // The answer goes to the path's own address: an unproven one gets challenges, nothing else.
+        if path.replies.len() < REPLIES_MAX {
             path.replies.push_back(token);
         }
     }
@@ -261,7 +262,7 @@ const TRIES_MAX: u8 = 2;
 /// Segments that wait to be sent again: the windows of all paths.
 const REPAIR_MAX: usize = 1 << 17;
 
-/// Probes answered in a row before a path that was dead carries data again.
+/// Probes answered before a path that was dead carries data again.
 const PROBATION: u32 = 3;
 
 /// Probes that wait for an answer on one path.

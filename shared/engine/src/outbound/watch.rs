@@ -28,7 +28,7 @@ impl Outbound {
     pub(super) fn next_timeout(&self, now: Time) -> Time {
         let waiting = self.ingress.segments() > 0 || !self.repair.is_empty();
         let mut next = Time::MAX;
-        let mut say = self.best().is_some() && self.reports.iter().any(|report| report.is_some());
+        let mut say = self.best().is_some() && !self.reports.is_empty();
         for path in self.paths.iter().flatten() {
             if path.state == PathState::Closed || path.blocked {
                 continue;
@@ -117,14 +117,14 @@ impl Outbound {
 
     /// The peer has sealed in an epoch newer than any before.
     pub(super) fn on_epoch(&mut self, now: Time, epoch: u32) {
-        self.epoch.confirmed = self.epoch.confirmed.max(epoch);
         while self.keys.epoch < epoch {
             self.next_epoch(now);
         }
     }
 
     /// Goes on to the next epoch if the current one has been used enough: not before the peer has
-    /// followed into it, and not while anything sealed before it is on its way.
+    /// acknowledged something of the current one, or it could not open the next. That the peer seals
+    /// in it is not enough: it may have come there by itself, or lead.
     pub(super) fn advance_epoch(&mut self, now: Time) {
         let limits = self.epoch_limits;
         let spent =

@@ -37,7 +37,7 @@ pub(crate) enum Content {
 /// What is to be known of messages when they are acknowledged.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Messages {
-    /// The report it carried: path, epoch modulo 4, largest number.
+    /// The report it carried: path, epoch modulo 16, largest number.
     pub(crate) report: Option<(u8, u8, u64)>,
     /// The version of the state block it carried.
     pub(crate) state: Option<u16>,
@@ -61,8 +61,8 @@ pub(crate) struct SentRing {
     ring: VecDeque<Sent>,
     /// The index of the ring's front, counted over all epochs.
     first: u64,
-    /// Index of number 0 of each epoch, by epoch modulo 4.
-    bases: [u64; 4],
+    /// Index of number 0 of each epoch, by epoch modulo 16.
+    bases: [u64; 16],
     /// The largest acknowledged index plus one.
     acknowledged: u64,
     in_flight: u64,
@@ -82,7 +82,7 @@ impl SentRing {
 
     /// Notes that numbering starts anew: the next datagram is number 0 of `epoch`.
     pub(crate) fn start_epoch(&mut self, epoch: u32) {
-        self.bases[epoch as usize & 3] = self.first + self.ring.len() as u64;
+        self.bases[epoch as usize & 15] = self.first + self.ring.len() as u64;
     }
 
     /// Bytes sent that are neither acknowledged nor lost.
@@ -107,7 +107,7 @@ impl SentRing {
         report: &Report,
         mut settle: impl FnMut(&Sent),
     ) -> Option<Sent> {
-        let base = self.bases[usize::from(report.epoch & 3)];
+        let base = self.bases[usize::from(report.epoch & 15)];
         let end = self.first + self.ring.len() as u64;
         let mut newest = None;
         for (first, last) in report.ranges.iter(report.largest) {

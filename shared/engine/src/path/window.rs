@@ -19,8 +19,11 @@ pub(crate) struct Window {
     /// Smallest one-way delay of late, per half of its memory: [older, newer].
     base: [i64; 2],
     base_at: Time,
-    /// Mean distance of the delays from their base: how much the path jitters.
+    /// How much the path jitters: what it adds to the smallest delay on average, without a queue.
     jitter: f64,
+    /// Mean distance of a delay from the one before, and from the smallest of its interval.
+    steps: [f64; 2],
+    delay_before: Option<i64>,
     /// How much of late the window was what limited sending, from 0 to 1.
     limited: f64,
     refused: bool,
@@ -67,6 +70,8 @@ impl Window {
             base: [i64::MAX; 2],
             base_at: Time::ZERO,
             jitter: 0.0,
+            steps: [0.0; 2],
+            delay_before: None,
             limited: 0.0,
             refused: false,
             rate: 0.0,
@@ -118,6 +123,7 @@ impl Window {
             self.limited = 0.0;
         }
         self.track_base(now, progress.delay_min);
+        self.track_jitter(progress);
         self.track_rate(now, progress);
         let elapsed =
             self.samples.iter().rev().nth(1).map_or(FEEDBACK_INTERVAL, |s| now.since(s.at));
@@ -182,6 +188,17 @@ impl Window {
         self.base[1] = self.base[1].min(delay);
     }
 
+    /// A queue grows and drains slowly, jitter leaps: so the leaps between reports tell how much of
+    /// the delay above the base is jitter.
+    fn track_jitter(&mut self, progress: &Progress) {
+        let before = self.delay_before.replace(progress.delay_mean).unwrap_or(progress.delay_mean);
+        let leap = (progress.delay_mean - before).abs().min(LEAP_MAX) as f64;
+        let within = (progress.delay_mean - progress.delay_min).clamp(0, LEAP_MAX) as f64;
+        self.steps[0] += 0.02 * (leap - self.steps[0]);
+        self.steps[1] += 0.02 * (within - self.steps[1]);
+        self.jitter = (LEAPS_PER_MEAN * self.steps[0]).max(self.steps[1]);
+    }
+
     fn track_rate(&mut self, now: Time, progress: &Progress) {
         let arrived = self.samples.back().map_or(0, |sample| sample.bytes) + progress.bytes;
         self.samples.push_back(Sample { at: now, bytes: arrived, delay: progress.delay_mean });
@@ -195,8 +212,6 @@ impl Window {
         let (sum, count) = (self.samples.iter())
             .fold((0i64, 0i64), |(sum, count), sample| (sum + (sample.delay - base), count + 1));
         self.queue = (sum as f64 / count.max(1) as f64).max(0.0);
-        let distance = (progress.delay_mean - progress.delay_min).max(0) as f64;
-        self.jitter += 0.05 * (distance - self.jitter);
         let Some(oldest) = self.samples.front() else { return };
         let span = now.since(oldest.at);
         if span >= RATE_SPAN_MIN / 2 {
@@ -228,6 +243,13 @@ const FEEDBACK_INTERVAL: Span = Span::millis(5);
 
 /// Rates over less than this are noise of schedulers and radios.
 const RATE_SPAN_MIN: Span = Span::millis(60);
+
+/// For a normal jitter redrawn every other report, the mean above the minimum is 0.8 sigma and the
+/// mean leap from report to report 0.33 sigma.
+const LEAPS_PER_MEAN: f64 = 2.4;
+
+/// A leap beyond this is no jitter but a stall or a new route.
+const LEAP_MAX: i64 = 50_000;
 
 /// After a pause of this length, rate and queue are measured anew.
 const IDLE: Span = Span::millis(500);

@@ -45,7 +45,7 @@ impl Ranges {
 pub struct Report {
     /// The path that the report is about.
     pub path: u8,
-    /// The key epoch of the numbers, modulo 4.
+    /// The key epoch of the numbers, modulo 16: a report may be older than a datagram may.
     pub epoch: u8,
     /// The largest packet number received.
     pub largest: u64,
@@ -74,7 +74,7 @@ const FIXED: usize = 1 + 8 + 4 + 4 + 4 + 4 + 4 + 2;
 impl Report {
     /// Appends the report's bytes.
     pub fn emit(&self, out: &mut impl Extend<u8>) {
-        out.extend([(self.path << 4) | (self.epoch & 3)]);
+        out.extend([(self.path << 4) | (self.epoch & 15)]);
         out.extend(self.largest.to_be_bytes());
         out.extend(self.received_at.to_be_bytes());
         out.extend(self.delay_mean.to_be_bytes());
@@ -96,7 +96,7 @@ impl Report {
             u32::from_be_bytes([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]])
         };
         let (&count, mut rest) = rest.split_first()?;
-        if usize::from(count) > RANGES_MAX || count == 0 || fixed[0] & 0b1100 != 0 {
+        if usize::from(count) > RANGES_MAX || count == 0 {
             return None;
         }
         let mut ranges = Ranges { count, ..Ranges::default() };
@@ -107,7 +107,7 @@ impl Report {
         }
         let report = Self {
             path: fixed[0] >> 4,
-            epoch: fixed[0] & 3,
+            epoch: fixed[0] & 15,
             largest: u64::from(u32_at(1)) << 32 | u64::from(u32_at(5)),
             received_at: u32_at(9),
             delay_mean: u32_at(13) as i32,
@@ -132,7 +132,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_emitted_parses_to_the_same(
-            path in 0u8..16, epoch in 0u8..4, largest: u64, numbers: [u32; 5], ce: u16,
+            path in 0u8..16, epoch in 0u8..16, largest: u64, numbers: [u32; 5], ce: u16,
             runs in prop::collection::vec((any::<u16>(), 1u64..70_000), 1..RANGES_MAX),
         ) {
             let [received_at, mean, min, bytes, datagrams] = numbers;

@@ -1,0 +1,32 @@
+//! What a world is made of.
+
+use engine::{EpochLimits, Mode};
+use lab::link::LinkConfig;
+
+/// The properties of a world.
+#[derive(Clone, Debug)]
+pub struct WorldConfig {
+    /// The links, each with its direction up and its direction down.
+    pub links: Vec<(LinkConfig, LinkConfig)>,
+    /// How both ends steer.
+    pub mode: Mode,
+    /// When keys change.
+    pub epoch_limits: EpochLimits,
+    /// The longest that a notice between halves takes, in microseconds.
+    pub notice_delay_max: u64,
+    /// Everything random follows from it.
+    pub seed: u64,
+}
+
+impl WorldConfig {
+    /// A world with these links, the same in both directions.
+    pub fn symmetric(links: Vec<LinkConfig>, seed: u64) -> Self {
+        Self {
+            links: links.into_iter().map(|link| (link.clone(), link)).collect(),
+            mode: Mode::Split,
+            epoch_limits: EpochLimits::default(),
+            notice_delay_max: 2000,
+            seed,
+        }
+    }
+}
