@@ -18,6 +18,8 @@ use self::{
 
 mod args;
 mod config;
+mod links;
+mod tunnel;
 mod up;
 
 fn main() -> ExitCode {

@@ -16,12 +16,14 @@ use self::{
     run::Options,
 };
 
+mod admission;
 mod args;
 mod clients;
 mod config;
 mod init;
 mod leases;
 mod run;
+mod sessions;
 
 fn main() -> ExitCode {
     exit::conclude(PROGRAM, execute(Arguments::parse()))

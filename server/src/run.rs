@@ -1,8 +1,36 @@
 //! `hawser-server run`: serves until asked to end.
 
-use shared::{control::PrivateKey, exit::Error, status::Instance};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+};
 
-use crate::{args::RunArguments, clients::ClientsFolder, config::Config};
+use hawser_server::egress::Egress;
+use ipnet::IpNet;
+use shared::{
+    clock,
+    control::{ControlServer, Goodbye, GoodbyeCode, PrivateKey, ServerEvent},
+    driver::{Command, Driver, DriverEvent},
+    exit::Error,
+    host::{HostState, Route},
+    ready,
+    status::{ControlSocket, Instance, Snapshot},
+    tun::Tun,
+    udp::{PathSocket, SocketTable},
+};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
+use tracing::{info, warn};
+
+use crate::{
+    admission::GuestBook,
+    args::RunArguments,
+    clients::{Changes, ClientsFolder},
+    config::Config,
+    sessions::Sessions,
+};
 
 /// What `run` serves with.
 #[derive(Debug)]
@@ -28,7 +56,7 @@ impl Options {
         let key = config.key()?;
         let (clients, problems) = ClientsFolder::open(&config.clients_folder, config.pools)?;
         for problem in problems {
-            tracing::warn!("a client is left out: {problem}");
+            warn!("a client is left out: {problem}");
         }
         let instance = Instance::named(arguments.name.as_deref(), &arguments.config)?;
         Ok(Self { config, key, clients, instance })
@@ -40,6 +68,277 @@ impl Options {
 /// # Errors
 /// When the server can't be started, or fails.
 pub(crate) fn run(options: Options) -> Result<(), Error> {
-    let name = options.instance.name();
-    Err(Error::failed(format_args!("\"{name}\" can't be started: this build serves no tunnels")))
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build()
+        .map_err(|error| Error::from_io("start the runtime", &error))?;
+    runtime.block_on(serve(options))
 }
+
+async fn serve(options: Options) -> Result<(), Error> {
+    let Options { config, key, mut clients, instance } = options;
+    let host = HostState::open(instance.name()).await?;
+    let status = ControlSocket::bind(instance.clone())?;
+    let result = async {
+        let mut server = Server::start(&host, config, &key, &clients).await?;
+        let shown = Arc::clone(&server.shown);
+        let answering = tokio::spawn(status.serve(move || {
+            let shown = Arc::clone(&shown);
+            async move { shown.snapshot().await }
+        }));
+        let inner: Vec<IpAddr> = server.config.pools.server().addresses().collect();
+        ready::announce(&inner);
+        let result = server.follow(&mut clients).await;
+        ready::announce_end();
+        answering.abort();
+        server.stop().await;
+        result
+    }
+    .await;
+    let undone = host.undo().await;
+    result.and(undone.map_err(Error::from))
+}
+
+/// A running server.
+struct Server {
+    config: Config,
+    host: HostState,
+    tun: String,
+    guests: Arc<GuestBook>,
+    control: ControlServer,
+    joining: mpsc::Receiver<ServerEvent>,
+    driver: Driver,
+    events: mpsc::Receiver<DriverEvent>,
+    shown: Arc<Shown>,
+}
+
+/// What status shows of a server.
+struct Shown {
+    instance: String,
+    since: u64,
+    mode: &'static str,
+    driver: Driver,
+    control: ControlServer,
+    sessions: Mutex<Sessions>,
+    egress: tokio::sync::Mutex<Option<Egress>>,
+}
+
+impl Server {
+    async fn start(
+        host: &HostState,
+        config: Config,
+        key: &PrivateKey,
+        clients: &ClientsFolder,
+    ) -> Result<Self, Error> {
+        let sockets = SocketTable::default();
+        let listening = config.listen.iter().map(|&address| listen(address));
+        let listening = listening.collect::<Result<Vec<_>, Error>>()?;
+        let tun = Tun::create()?;
+        let name = tun.name().to_owned();
+        prepare_tun(host, &name, &config).await?;
+        let guests = Arc::new(GuestBook::new(clients.clients()));
+        let out = Arc::new(sockets.clone());
+        let (control, joining) = ControlServer::start(key, Arc::clone(&guests) as _, out)
+            .map_err(|error| Error::from_io("start the control plane", &error))?;
+        let sink = control.clone();
+        let sink = Box::new(move |datagram: &[u8], route: &_, ecn| sink.push(datagram, route, ecn));
+        let (driver, events) = Driver::start(tun, sockets, sink)
+            .map_err(|error| Error::from_io("start the data plane", &error))?;
+        let sources: Vec<IpNet> = config.pools.networks().collect();
+        let egress = Egress::start(config.uplinks.clone(), &name, sources, host)
+            .await
+            .map_err(|error| Error::failed(format_args!("{error:#}")))?;
+        for (number, socket) in (0..).zip(listening) {
+            info!(address = %socket.local(), "listening");
+            driver.command(Command::AddSocket(number, Arc::new(socket)));
+        }
+        let shown = Arc::new(Shown {
+            instance: host.name().to_owned(),
+            since: clock::since_epoch().as_secs(),
+            mode: config.mode.name(),
+            driver: driver.clone(),
+            control: control.clone(),
+            sessions: Mutex::new(Sessions::new(&config)),
+            egress: tokio::sync::Mutex::new(Some(egress)),
+        });
+        let host = host.clone();
+        let server = Self { config, host, tun: name, guests, control, joining, driver, events, shown };
+        for client in clients.clients() {
+            server.route_prefixes(&client.prefixes).await?;
+        }
+        Ok(server)
+    }
+
+    /// Follows what happens until someone asks for the end.
+    async fn follow(&mut self, clients: &mut ClientsFolder) -> Result<(), Error> {
+        let listen = |kind| signal(kind).map_err(|error| Error::from_io("handle signals", &error));
+        let (mut interrupt, mut terminate) =
+            (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+        let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => return Ok(()),
+                _ = terminate.recv() => return Ok(()),
+                event = self.joining.recv() => match event {
+                    Some(event) => self.on_control(event),
+                    None => return Err(Error::failed("the control plane ended")),
+                },
+                event = self.events.recv() => match event {
+                    Some(event) => self.on_driver(event)?,
+                    None => return Err(Error::failed("the data plane ended")),
+                },
+                changes = clients.changes() => self.on_clients(changes).await?,
+                _ = sweep.tick() => {
+                    let over = self.sessions().expired();
+                    self.remove(over);
+                }
+            }
+        }
+    }
+
+    fn on_control(&mut self, event: ServerEvent) {
+        match event {
+            ServerEvent::Joining(joining) => {
+                let client = self.guests.client(joining.connection.name());
+                let admitted = self.sessions().admit(&joining, client.as_ref());
+                match admitted {
+                    Ok((session, grant)) => {
+                        info!(client = %joining.connection.name(), "joined");
+                        self.driver.command(Command::AddSession(Box::new(session)));
+                        joining.grant(grant);
+                    }
+                    Err(refusal) => {
+                        info!(client = %joining.connection.name(), %refusal, "refused");
+                        joining.refuse(refusal);
+                    }
+                }
+            }
+            ServerEvent::Left { connection, name, cause } => {
+                info!(client = %name, %cause, "left");
+                let over = self.sessions().on_left(connection, &cause);
+                self.remove(over);
+            }
+            ServerEvent::Message { .. } => {}
+        }
+    }
+
+    fn on_driver(&mut self, event: DriverEvent) -> Result<(), Error> {
+        match event {
+            DriverEvent::Failed(error) => {
+                return Err(Error::from_io("carry packets", &error));
+            }
+            DriverEvent::Session(slot, event) => {
+                self.sessions().on_event(slot, event);
+            }
+            // The client looks after that: it reconnects.
+            DriverEvent::Silent(_) => {}
+            DriverEvent::SocketFailed(number, error) => warn!(number, %error, "a socket failed"),
+        }
+        Ok(())
+    }
+
+    async fn on_clients(&mut self, changes: Changes) -> Result<(), Error> {
+        for problem in &changes.problems {
+            warn!("a client is left out: {problem}");
+        }
+        let gone = changes.removed.iter().chain(&changes.changed);
+        for client in gone {
+            self.guests.remove(&client.name);
+        }
+        for client in changes.added.iter().chain(&changes.changed) {
+            self.guests.insert(client.clone());
+            self.route_prefixes(&client.prefixes).await?;
+        }
+        for client in changes.removed.iter().chain(&changes.changed) {
+            let over = self.sessions().of_client(&client.name);
+            let connections = self.control.connections();
+            for connection in connections.iter().filter(|it| **it.name() == *client.name) {
+                connection.end(Goodbye::new(GoodbyeCode::Removed, "removed from the server"));
+            }
+            self.remove(over);
+        }
+        Ok(())
+    }
+
+    fn remove(&self, slots: Vec<u32>) {
+        for slot in slots {
+            self.driver.command(Command::RemoveSession(slot));
+        }
+    }
+
+    /// Leads networks behind clients into the tunnel.
+    async fn route_prefixes(&self, prefixes: &[IpNet]) -> Result<(), Error> {
+        let routes = prefixes.iter().map(|prefix| Route::to_interface(*prefix, &self.tun));
+        self.host.add_routes(routes).await?;
+        Ok(())
+    }
+
+    fn sessions(&self) -> std::sync::MutexGuard<'_, Sessions> {
+        self.shown.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn stop(self) {
+        self.control.stop(Goodbye::new(GoodbyeCode::Ended, "the server ends")).await;
+        if let Some(egress) = self.shown.egress.lock().await.take() {
+            egress.stop().await;
+        }
+    }
+}
+
+impl Shown {
+    async fn snapshot(&self) -> Snapshot {
+        let mut snapshot = Snapshot::new(crate::PROGRAM, &self.instance, self.since);
+        snapshot.mode = self.mode.to_owned();
+        if let Some(egress) = &*self.egress.lock().await {
+            snapshot.uplinks = egress.snapshot();
+        }
+        let Some(report) = self.driver.report().await else { return snapshot };
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        snapshot.sessions = sessions.describe(&report);
+        snapshot.refused = sessions.refused(&report);
+        let control = self.control.stats();
+        snapshot.refused.insert("unknown key".to_owned(), control.unknown_keys);
+        snapshot
+    }
+}
+
+fn listen(address: SocketAddr) -> Result<PathSocket, Error> {
+    PathSocket::listen(address).map_err(|error| {
+        let failed = Error::from_io(format_args!("listen on {address}"), &error);
+        match error.kind() {
+            std::io::ErrorKind::AddrInUse => failed.with_remedy(format_args!(
+                "another program uses port {}: `ss -ulpn` names it; stop it, or change `listen`",
+                address.port()
+            )),
+            std::io::ErrorKind::AddrNotAvailable => failed.with_remedy(format_args!(
+                "this host has no address {}: `ip address` lists those that it has",
+                address.ip()
+            )),
+            _ => failed,
+        }
+    })
+}
+
+/// Gives the TUN device its addresses and sets it up.
+async fn prepare_tun(host: &HostState, tun: &str, config: &Config) -> Result<(), Error> {
+    let server = config.pools.server();
+    for (address, pool) in server.addresses().zip(config.pools.networks()) {
+        let address = IpNet::new(address, pool.prefix_len())
+            .map_err(|error| Error::failed(format_args!("{address}: {error}")))?;
+        host.add_address(tun, address).await?;
+    }
+    host.netlink().set_mtu(tun, TUN_MTU).await?;
+    host.netlink().set_up(tun).await?;
+    Ok(())
+}
+
+/// What a session carries over IPv4 paths of 1500 bytes. A session that carries less says so by
+/// ICMP and in the MSS of passing connections.
+const TUN_MTU: u32 = 1438;
+
+/// Control is rare; a second worker keeps one slow task from delaying the others.
+const WORKERS: usize = 2;
+
+/// How often sessions without a client are looked for.
+const SWEEP_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);

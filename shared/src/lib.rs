@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod config;
 pub mod control;
+pub mod driver;
 pub mod entropy;
 pub mod exit;
 pub mod grid;
@@ -16,3 +17,6 @@ pub mod ready;
 pub mod routes;
 pub mod status;
 pub mod stored;
+pub mod suites;
+pub mod tun;
+pub mod udp;

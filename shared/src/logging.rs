@@ -32,7 +32,7 @@ pub fn start(filter: Option<&str>) -> Result<(), Error> {
 }
 
 /// Changes of paths, sessions and uplinks, and what is wrong.
-pub const DEFAULT_FILTER: &str = "info";
+pub const DEFAULT_FILTER: &str = "info,netlink_proto=error";
 
 fn parse(text: &str) -> Result<EnvFilter, Error> {
     EnvFilter::builder().parse(text).map_err(|error| {

@@ -33,6 +33,16 @@ impl Mode {
     }
 }
 
+impl From<Mode> for engine::Mode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::ActiveStandby => Self::ActiveStandby,
+            Mode::Duplicate => Self::Duplicate,
+            Mode::Split => Self::Split,
+        }
+    }
+}
+
 impl Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())

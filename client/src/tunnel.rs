@@ -1,0 +1,331 @@
+//! The client's end of the tunnel: its session, its paths, its device and routes.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use engine::{
+    EpochLimits, Event, Filter, FourTuple, PathId, PathState, Prefix, SessionConfig, Side,
+    wire::SESSION_SLOTS,
+};
+use ipnet::IpNet;
+use shared::{
+    clock,
+    control::{Control, Grant, Settings},
+    driver::{Command, Driver, DriverReport, NewSession, PathChange, status},
+    entropy,
+    exit::Error,
+    host::{Destinations, Family, HostState, TunnelRoutes, install_routes},
+    mode::Mode,
+    ready,
+    routes::Routes,
+    status::Session,
+    suites,
+};
+use tracing::info;
+
+use crate::{
+    config::Config,
+    links::{Link, LinkTable},
+    up::Shown,
+};
+
+/// The tunnel.
+pub(crate) struct Tunnel {
+    host: HostState,
+    tun: String,
+    driver: Driver,
+    shown: Arc<Shown>,
+    /// Our slot of the current session.
+    slot: Option<u32>,
+    next_slot: u32,
+    /// The server's address as the control connection found it.
+    server: Option<SocketAddr>,
+    /// The paths that were opened, by their slot: the generation of the link's sockets.
+    paths: BTreeMap<u8, u32>,
+    inner: Vec<IpNet>,
+    routes: Option<Destinations>,
+    raised: bool,
+}
+
+/// What status shows of the session.
+#[derive(Debug, Default)]
+pub(crate) struct View {
+    slot: Option<u32>,
+    state: &'static str,
+    peer: String,
+    inner: Vec<IpAddr>,
+    since: u64,
+    /// The mode in use.
+    pub(crate) mode: String,
+    links: BTreeMap<u8, String>,
+}
+
+impl Tunnel {
+    pub(crate) fn new(host: HostState, tun: String, driver: Driver, shown: Arc<Shown>) -> Self {
+        let mut random = [0; 4];
+        entropy::fill(&mut random);
+        let next_slot = u32::from_ne_bytes(random) % SESSION_SLOTS;
+        Self {
+            host,
+            tun,
+            driver,
+            shown,
+            slot: None,
+            next_slot,
+            server: None,
+            paths: BTreeMap::new(),
+            inner: Vec::new(),
+            routes: None,
+            raised: false,
+        }
+    }
+
+    /// The slot that the next session will have.
+    pub(crate) fn next_slot(&self) -> u32 {
+        self.next_slot
+    }
+
+    /// Our slot of the current session.
+    pub(crate) fn slot(&self) -> Option<u32> {
+        self.slot
+    }
+
+    /// Whether this is the slot of the current session.
+    pub(crate) fn is_current(&self, slot: u32) -> bool {
+        self.slot == Some(slot)
+    }
+
+    /// Takes up the session that the server granted, in the place of the one before.
+    ///
+    /// # Errors
+    /// When the device can't be set up.
+    pub(crate) async fn adopt(
+        &mut self,
+        control: &Control,
+        links: &LinkTable,
+        config: &Config,
+    ) -> Result<(), Error> {
+        let grant = control.grant();
+        let slot = self.next_slot;
+        self.next_slot = (slot + 1) % SESSION_SLOTS;
+        let before = self.slot.replace(slot);
+        self.server = Some(control.route().remote);
+        self.paths.clear();
+        let mode = grant.settings.mode_up.parse::<Mode>().unwrap_or_default();
+        let session = SessionConfig {
+            side: Side::Client,
+            suite: suites::engine_suite(grant.suite),
+            root: (*control.secret().as_bytes()).into(),
+            activation: grant.activation.0,
+            peer_slot: grant.slot,
+            filter: Filter::Destinations(vec_of_prefixes(&grant.settings.addresses)),
+            mode: mode.into(),
+            epoch_limits: EpochLimits::default(),
+            seed: entropy::seed(),
+        };
+        let everything = [Family::V4, Family::V6].map(Family::default_net);
+        let paths = links.present().filter_map(|link| self.open(link)).collect();
+        let new = NewSession {
+            slot,
+            config: session,
+            prefixes: everything.to_vec(),
+            replaces: before,
+            paths,
+        };
+        self.driver.command(Command::AddSession(Box::new(new)));
+        if let Some(before) = before {
+            self.retire(before);
+        }
+        self.show(slot, grant, config, mode, links);
+        if !self.raised {
+            self.address(&grant.settings, config).await?;
+        }
+        Ok(())
+    }
+
+    /// Follows links that came, went, or changed.
+    pub(crate) fn mend(&mut self, links: &LinkTable) {
+        let Some(slot) = self.slot else { return };
+        let mut changes = Vec::new();
+        for link in links.all() {
+            let path = PathId(link.slot);
+            match (self.paths.get(&link.slot), link.present) {
+                (Some(_), false) => changes.push((path, PathChange::Fail)),
+                (Some(&generation), true) if generation != link.generation => {
+                    let Some((_, tuple, _)) = self.open(link) else { continue };
+                    changes.push((path, PathChange::Move(tuple)));
+                    changes.push((path, PathChange::Wake));
+                }
+                (Some(_), true) => changes.push((path, PathChange::Wake)),
+                (None, true) => {
+                    if let Some((_, tuple, rank)) = self.open(link) {
+                        changes.push((path, PathChange::Open(tuple, rank)));
+                    }
+                }
+                (None, false) => {}
+            }
+        }
+        for (path, change) in changes {
+            self.driver.command(Command::ChangePath(slot, path, change));
+        }
+        let mut view = self.shown.session.lock().unwrap_or_else(PoisonError::into_inner);
+        view.links = links.all().map(|link| (link.slot, link.name.clone())).collect();
+    }
+
+    /// Something happened in the current session.
+    ///
+    /// # Errors
+    /// When the device can't be set up.
+    pub(crate) async fn on_event(&mut self, event: Event, links: &LinkTable) -> Result<(), Error> {
+        match event {
+            Event::Path { path, from, to } => {
+                let link = links.all().find(|link| link.slot == path.0);
+                let link = link.map_or("?", |link| link.name.as_str());
+                info!(link, from = from.name(), to = to.name(), "path");
+                if to == PathState::Up {
+                    let mut view =
+                        self.shown.session.lock().unwrap_or_else(PoisonError::into_inner);
+                    view.state = "up";
+                }
+            }
+            Event::Rebound(_) => {}
+            Event::TunnelMtu(mtu) => {
+                info!(mtu, "tunnel MTU");
+                // Below IPv6's minimum the kernel would take IPv6 off the device (RFC 8200, 5).
+                let least = if self.has_ipv6() { IPV6_MTU_MIN } else { 0 };
+                self.host.netlink().set_mtu(&self.tun, u32::from(mtu).max(least)).await?;
+                if !self.raised {
+                    self.raise(links).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn has_ipv6(&self) -> bool {
+        self.inner.iter().any(|net| net.addr().is_ipv6())
+    }
+
+    /// The server has changed its mind about modes.
+    pub(crate) fn on_settings(&mut self, settings: &Settings) {
+        let (Some(slot), Ok(mode)) = (self.slot, settings.mode_up.parse::<Mode>()) else { return };
+        self.driver.command(Command::SetMode(slot, mode.into()));
+    }
+
+    /// Whether no path of the session is up.
+    pub(crate) async fn is_silent(&self) -> bool {
+        let Some(report) = self.driver.report().await else { return true };
+        let session = report.sessions.iter().find(|it| Some(it.slot) == self.slot);
+        session.is_none_or(|session| session.silent)
+    }
+
+    /// Where a link's path goes: the address that the control connection found, or, on a link of
+    /// the other family, none.
+    fn open(&mut self, link: &Link) -> Option<(PathId, FourTuple, u8)> {
+        let remote = self.server?;
+        let socket = link.sockets[usize::from(remote.is_ipv6())]?;
+        self.paths.insert(link.slot, link.generation);
+        Some((PathId(link.slot), FourTuple { socket, local: None, remote }, link.rank))
+    }
+
+    /// Lets an old session receive what is on its way, then ends it.
+    fn retire(&self, slot: u32) {
+        let driver = self.driver.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(RETIRED_FOR).await;
+            driver.command(Command::RemoveSession(slot));
+        });
+    }
+
+    fn show(&self, slot: u32, grant: &Grant, config: &Config, mode: Mode, links: &LinkTable) {
+        let mut view = self.shown.session.lock().unwrap_or_else(PoisonError::into_inner);
+        *view = View {
+            slot: Some(slot),
+            state: "connecting",
+            peer: config.server_key.to_string(),
+            inner: grant.settings.addresses.iter().map(IpNet::addr).collect(),
+            since: clock::since_epoch().as_secs(),
+            mode: mode.name().to_owned(),
+            links: links.all().map(|link| (link.slot, link.name.clone())).collect(),
+        };
+    }
+
+    /// Gives the device its addresses, and works out what will lead into it.
+    async fn address(&mut self, settings: &Settings, config: &Config) -> Result<(), Error> {
+        for &address in &settings.addresses {
+            let host = IpNet::from(address.addr());
+            self.host.add_address(&self.tun, host).await?;
+            self.inner.push(host);
+        }
+        let pools = settings.pools.clone();
+        self.routes = Some(match &config.routes {
+            Routes::Default => Destinations::All,
+            Routes::Networks(networks) => Destinations::Only([&pools[..], networks].concat()),
+            Routes::None => Destinations::Only(Vec::new()),
+            Routes::Pool => Destinations::Only(pools),
+        });
+        Ok(())
+    }
+
+    /// Sets the device up: the first path has shown what it carries.
+    async fn raise(&mut self, links: &LinkTable) -> Result<(), Error> {
+        self.raised = true;
+        self.host.netlink().set_up(&self.tun).await?;
+        if let Some(destinations) = &self.routes {
+            let families: Vec<Family> =
+                self.inner.iter().map(|net| Family::of(net.addr())).collect();
+            let names: Vec<String> = links.present().map(|link| link.name.clone()).collect();
+            let routes = TunnelRoutes {
+                tun: &self.tun,
+                destinations,
+                inner: &families,
+                links: &names,
+            };
+            install_routes(&self.host, &routes).await?;
+        }
+        let inner: Vec<IpAddr> = self.inner.iter().map(IpNet::addr).collect();
+        ready::announce(&inner);
+        Ok(())
+    }
+}
+
+impl View {
+    /// The session as status shows it.
+    pub(crate) fn describe(&self, name: &str, report: Option<&DriverReport>) -> Session {
+        let found = report.and_then(|report| {
+            report.sessions.iter().find(|session| Some(session.slot) == self.slot)
+        });
+        let link = |path: &engine::PathSnapshot| {
+            self.links.get(&path.id.0).cloned().unwrap_or_default()
+        };
+        let described = found.map(|session| status::describe(session, Side::Client, link));
+        let state = match found {
+            Some(session) if session.silent => "reconnecting",
+            Some(_) => self.state,
+            None => "connecting",
+        };
+        Session {
+            name: name.to_owned(),
+            peer: self.peer.clone(),
+            state: state.to_owned(),
+            inner: self.inner.clone(),
+            since: self.since,
+            mode: self.mode.clone(),
+            ..described.unwrap_or_default()
+        }
+    }
+}
+
+fn vec_of_prefixes(addresses: &[IpNet]) -> Vec<Prefix> {
+    let host = |net: &IpNet| IpNet::from(net.addr());
+    addresses.iter().map(host).filter_map(|net| Prefix::new(net.addr(), net.prefix_len())).collect()
+}
+
+const IPV6_MTU_MIN: u32 = 1280;
+
+/// How long the session before goes on receiving.
+const RETIRED_FOR: Duration = Duration::from_secs(3);

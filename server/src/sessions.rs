@@ -1,0 +1,283 @@
+//! The sessions of all clients: who has which slot, and when one is over.
+
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+
+use engine::{EpochLimits, Event, Filter, Prefix, SessionConfig, Side, wire::SESSION_SLOTS};
+use ipnet::IpNet;
+use shared::{
+    clock,
+    control::{
+        Activation, Cause, ConnectionNumber, GoodbyeCode, Grant, Joining, Refusal, RefusalCode,
+        Settings, Suite,
+    },
+    driver::{DriverReport, NewSession, status},
+    entropy,
+    mode::Mode,
+    status::Session,
+    suites,
+};
+use tracing::debug;
+
+use crate::{clients::Client, config::Config};
+
+/// All sessions.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    sessions: BTreeMap<u32, Entry>,
+    next_slot: u32,
+    terms: Terms,
+}
+
+/// What every client is offered.
+#[derive(Debug)]
+struct Terms {
+    pools: Vec<IpNet>,
+    own: Vec<IpAddr>,
+    dns: Vec<IpAddr>,
+    advertised: Vec<String>,
+    mode: Mode,
+    may_choose: bool,
+    client_to_client: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    client: String,
+    key: String,
+    inner: Vec<IpAddr>,
+    mode: Mode,
+    connection: ConnectionNumber,
+    since: u64,
+    /// When it is over, on the clock since boot, unless its client comes back.
+    over_at: Option<Duration>,
+}
+
+impl Sessions {
+    pub(crate) fn new(config: &Config) -> Self {
+        let mut random = [0; 4];
+        entropy::fill(&mut random);
+        Self {
+            sessions: BTreeMap::new(),
+            // A restarted server begins elsewhere, so that stray datagrams find no session.
+            next_slot: u32::from_ne_bytes(random) % SESSION_SLOTS,
+            terms: Terms {
+                pools: config.pools.networks().collect(),
+                own: config.pools.server().addresses().collect(),
+                dns: config.dns.clone(),
+                advertised: config.advertise.iter().map(|it| it.to_string()).collect(),
+                mode: config.mode,
+                may_choose: config.client_may_choose_mode,
+                client_to_client: config.client_to_client,
+            },
+        }
+    }
+
+    /// Makes a session for a client that asks to be let in.
+    ///
+    /// # Errors
+    /// Why it is not let in.
+    pub(crate) fn admit(
+        &mut self,
+        joining: &Joining,
+        client: Option<&Client>,
+    ) -> Result<(NewSession, Grant), Refusal> {
+        let client = client.ok_or_else(|| {
+            Refusal::new(RefusalCode::UnknownKey, "the server knows no client with this key")
+        })?;
+        let hello = &joining.hello;
+        let suite = Suite::choose(&suites::preferred(), &hello.suites).ok_or_else(|| {
+            Refusal::new(RefusalCode::Version, "client and server share no cipher")
+        })?;
+        let mode = self.terms.choose_mode(client, hello.mode.as_deref());
+        let slot = self.free_slot().ok_or_else(|| {
+            Refusal::new(RefusalCode::Full, "the server has no session left to give")
+        })?;
+        let activation = Activation::generate();
+        let inner: Vec<IpAddr> = client.lease.addresses().collect();
+        let config = SessionConfig {
+            side: Side::Server,
+            suite: suites::engine_suite(suite),
+            root: (*joining.secret.as_bytes()).into(),
+            activation: activation.0,
+            peer_slot: hello.slot,
+            filter: self.terms.filter(client),
+            mode: mode.into(),
+            epoch_limits: EpochLimits::default(),
+            seed: entropy::seed(),
+        };
+        let hosts = inner.iter().map(|&address| IpNet::from(address));
+        let prefixes = hosts.chain(client.prefixes.iter().copied()).collect();
+        let replaces = self.of_client_newest(&client.name);
+        let grant = Grant {
+            slot,
+            suite,
+            activation,
+            replaced: None,
+            software: env!("CARGO_PKG_VERSION").to_owned(),
+            settings: self.terms.settings(&inner, mode),
+        };
+        let entry = Entry {
+            client: client.name.clone(),
+            key: client.public_key.to_string(),
+            inner,
+            mode,
+            connection: joining.connection.number(),
+            since: clock::since_epoch().as_secs(),
+            over_at: None,
+        };
+        self.sessions.insert(slot, entry);
+        Ok((NewSession { slot, config, prefixes, replaces, paths: Vec::new() }, grant))
+    }
+
+    /// A control connection is over. Returns the sessions that are over with it.
+    pub(crate) fn on_left(&mut self, connection: ConnectionNumber, cause: &Cause) -> Vec<u32> {
+        let now = clock::since_boot();
+        let found = self.sessions.iter_mut().find(|(_, entry)| entry.connection == connection);
+        let Some((&slot, entry)) = found else { return Vec::new() };
+        let code = match cause {
+            Cause::Goodbye(goodbye) | Cause::Left(goodbye) => Some(goodbye.code),
+            _ => None,
+        };
+        match code {
+            // What the old session has on its way still arrives by it.
+            Some(GoodbyeCode::Renewed) => entry.over_at = Some(now + RENEWED_FOR),
+            Some(_) => {
+                self.sessions.remove(&slot);
+                return vec![slot];
+            }
+            // The data plane may be well; the client connects anew if it is alive.
+            None => entry.over_at = Some(now + ORPHANED_FOR),
+        }
+        Vec::new()
+    }
+
+    /// Takes out the sessions whose time is over.
+    pub(crate) fn expired(&mut self) -> Vec<u32> {
+        let now = clock::since_boot();
+        let over = |entry: &Entry| entry.over_at.is_some_and(|at| at <= now);
+        self.sessions.extract_if(.., |_, entry| over(entry)).map(|(slot, _)| slot).collect()
+    }
+
+    /// Takes out the sessions of a client.
+    pub(crate) fn of_client(&mut self, name: &str) -> Vec<u32> {
+        let its = |entry: &Entry| entry.client == name;
+        self.sessions.extract_if(.., |_, entry| its(entry)).map(|(slot, _)| slot).collect()
+    }
+
+    pub(crate) fn on_event(&mut self, slot: u32, event: Event) {
+        let client = self.sessions.get(&slot).map(|entry| entry.client.as_str());
+        match event {
+            Event::Path { path, from, to } => {
+                tracing::info!(client, path = path.0, from = from.name(), to = to.name(), "path");
+            }
+            Event::Rebound(path) => debug!(client, path = path.0, "path has another address"),
+            Event::TunnelMtu(mtu) => debug!(client, mtu, "tunnel MTU"),
+        }
+    }
+
+    /// The sessions as status shows them.
+    pub(crate) fn describe(&self, report: &DriverReport) -> Vec<Session> {
+        let shown = report.sessions.iter().filter_map(|session| {
+            let entry = self.sessions.get(&session.slot)?;
+            let state = if entry.over_at.is_some() { "reconnecting" } else { "up" };
+            Some(Session {
+                name: entry.client.clone(),
+                peer: entry.key.clone(),
+                state: state.to_owned(),
+                inner: entry.inner.clone(),
+                since: entry.since,
+                mode: entry.mode.name().to_owned(),
+                ..status::describe(session, Side::Server, |_| String::new())
+            })
+        });
+        shown.collect()
+    }
+
+    /// What was refused, by reason.
+    pub(crate) fn refused(&self, report: &DriverReport) -> BTreeMap<String, u64> {
+        let sum = |count: fn(&engine::stats::InboundStats) -> u64| {
+            report.sessions.iter().map(|session| count(&session.inbound)).sum::<u64>()
+        };
+        let counts = [
+            ("forged", sum(|stats| stats.forged)),
+            ("malformed", sum(|stats| stats.malformed)),
+            ("replayed", sum(|stats| stats.replayed)),
+            ("source or destination", sum(|stats| stats.refused)),
+            ("stale", sum(|stats| stats.stale)),
+            ("too old", sum(|stats| stats.too_old)),
+            ("unknown session", report.unknown_session),
+            ("no session for packet", report.no_session),
+        ];
+        counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()
+    }
+
+    fn of_client_newest(&self, name: &str) -> Option<u32> {
+        let its = self.sessions.iter().filter(|(_, entry)| entry.client == name);
+        its.max_by_key(|(_, entry)| entry.connection).map(|(&slot, _)| slot)
+    }
+
+    fn free_slot(&mut self) -> Option<u32> {
+        if self.sessions.len() >= SESSIONS_MAX {
+            return None;
+        }
+        while self.sessions.contains_key(&self.next_slot) {
+            self.next_slot = (self.next_slot + 1) % SESSION_SLOTS;
+        }
+        let slot = self.next_slot;
+        self.next_slot = (slot + 1) % SESSION_SLOTS;
+        Some(slot)
+    }
+}
+
+impl Terms {
+    fn choose_mode(&self, client: &Client, wanted: Option<&str>) -> Mode {
+        let wanted = wanted.and_then(|name| name.parse::<Mode>().ok());
+        match wanted {
+            Some(mode) if self.may_choose && client.may_choose(mode) => mode,
+            _ => self.mode,
+        }
+    }
+
+    fn filter(&self, client: &Client) -> Filter {
+        let hosts = client.lease.addresses().map(IpNet::from);
+        let allowed = hosts.chain(client.prefixes.iter().copied()).filter_map(prefix);
+        let forbidden = self.pools.iter().copied().filter(|_| !self.client_to_client);
+        Filter::Sources {
+            allowed: allowed.collect(),
+            forbidden: forbidden.filter_map(prefix).collect(),
+            exempt: self.own.iter().map(|&own| IpNet::from(own)).filter_map(prefix).collect(),
+        }
+    }
+
+    fn settings(&self, inner: &[IpAddr], mode: Mode) -> Settings {
+        let with_pool = inner.iter().filter_map(|&address| {
+            let pool = self.pools.iter().find(|pool| pool.contains(&address))?;
+            IpNet::new(address, pool.prefix_len()).ok()
+        });
+        Settings {
+            addresses: with_pool.collect(),
+            server_addresses: self.own.clone(),
+            pools: self.pools.clone(),
+            routes: Vec::new(),
+            dns: self.dns.clone(),
+            mode_up: mode.name().to_owned(),
+            mode_down: mode.name().to_owned(),
+            advertised: self.advertised.clone(),
+            keepalive_ms: None,
+            mtu: None,
+        }
+    }
+}
+
+fn prefix(net: IpNet) -> Option<Prefix> {
+    Prefix::new(net.network(), net.prefix_len())
+}
+
+/// Sessions of one server: what two cores can keep probing.
+const SESSIONS_MAX: usize = 20_000;
+
+/// How long a session receives after its client has a newer one.
+const RENEWED_FOR: Duration = Duration::from_secs(3);
+
+/// How long a session lives without a control connection.
+const ORPHANED_FOR: Duration = Duration::from_secs(60);

@@ -1,0 +1,104 @@
+//! The sessions of the data plane, and which of them is due when.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap},
+    time::Duration,
+};
+
+use engine::{Session, Time};
+
+/// A session and what the driver knows of it.
+pub(super) struct Entry {
+    pub(super) session: Session,
+    /// When the session began, on the driver's clock: its own time counts from there.
+    began: Duration,
+    /// When it is due next, on the driver's clock.
+    due: Option<Duration>,
+    /// Something happened in this turn.
+    touched: bool,
+    /// Its silence was told.
+    pub(super) silent: bool,
+}
+
+impl Entry {
+    /// The session's own time.
+    pub(super) fn time(&self, now: Duration) -> Time {
+        Time(now.saturating_sub(self.began).as_micros() as u64)
+    }
+}
+
+/// All sessions, by our slots of them.
+#[derive(Default)]
+pub(super) struct SessionTable {
+    entries: BTreeMap<u32, Entry>,
+    timers: BinaryHeap<Reverse<(Duration, u32)>>,
+    touched: Vec<u32>,
+}
+
+impl SessionTable {
+    pub(super) fn insert(&mut self, now: Duration, slot: u32, session: Session) {
+        let entry = Entry { session, began: now, due: None, touched: false, silent: false };
+        self.entries.insert(slot, entry);
+        self.touch(slot);
+    }
+
+    pub(super) fn remove(&mut self, slot: u32) {
+        self.entries.remove(&slot);
+    }
+
+    pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut Entry> {
+        self.entries.get_mut(&slot)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Entry)> {
+        self.entries.iter().map(|(&slot, entry)| (slot, entry))
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut Entry)> {
+        self.entries.iter_mut().map(|(&slot, entry)| (slot, entry))
+    }
+
+    /// The session is looked after in this turn.
+    pub(super) fn touch(&mut self, slot: u32) {
+        if let Some(entry) = self.entries.get_mut(&slot)
+            && !entry.touched
+        {
+            entry.touched = true;
+            self.touched.push(slot);
+        }
+    }
+
+    /// The next session that is to be looked after: something happened to it, or it is due.
+    pub(super) fn next(&mut self, now: Duration) -> Option<u32> {
+        while let Some(&Reverse((due, slot))) = self.timers.peek()
+            && due <= now
+        {
+            self.timers.pop();
+            // A timer that was set anew since is another entry of the heap.
+            if self.entries.get(&slot).is_some_and(|entry| entry.due == Some(due)) {
+                self.touch(slot);
+            }
+        }
+        let slot = self.touched.pop()?;
+        if let Some(entry) = self.entries.get_mut(&slot) {
+            entry.touched = false;
+        }
+        Some(slot)
+    }
+
+    /// Notes when a session is due next.
+    pub(super) fn set_timer(&mut self, slot: u32, at: Time) {
+        let Some(entry) = self.entries.get_mut(&slot) else { return };
+        let due = (at < Time::MAX).then(|| entry.began + Duration::from_micros(at.0));
+        if due != entry.due {
+            entry.due = due;
+            self.timers.extend(due.map(|due| Reverse((due, slot))));
+        }
+    }
+
+    /// When the next session is due.
+    pub(super) fn next_due(&self) -> Option<Duration> {
+        self.timers.peek().map(|&Reverse((due, _))| due)
+    }
+}

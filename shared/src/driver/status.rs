@@ -1,0 +1,99 @@
+//! What the data plane's counters mean for users.
+
+use engine::{PathSnapshot, PathState, Side, Span, stats::PathSent};
+
+use super::SessionReport;
+use crate::status::{Overhead, Path, PathDirection, Session, Traffic};
+
+/// Describes a session's paths and traffic as status shows them, from the point of view of `side`.
+/// `link` names the link of a path; names and times are the caller's to fill in.
+pub fn describe(report: &SessionReport, side: Side, link: impl Fn(&PathSnapshot) -> String) -> Session {
+    let paths = report.paths.iter().map(|path| describe_path(path, side, link(path))).collect();
+    let (sent, received) = (sent(report), received(report));
+    let (up, down) = match side {
+        Side::Client => (sent, received),
+        Side::Server => (received, sent),
+    };
+    Session { paths, up, down, ..Session::default() }
+}
+
+fn describe_path(path: &PathSnapshot, side: Side, link: String) -> Path {
+    let quiet = if path.quiet && path.state == PathState::Up { " quiet" } else { "" };
+    let sent = PathDirection {
+        state: Some(format!("{}{quiet}", path.state.name())),
+        srtt_ms: path.srtt.map(millis),
+        rttvar_ms: path.srtt.map(|_| millis(path.rttvar)),
+        min_rtt_ms: path.min_rtt.map(millis),
+        loss: share_lost(&path.sent),
+        rate_bit_s: Some(path.rate * 8),
+        window_bytes: Some(path.window),
+        datagrams_sent: Some(path.sent.datagrams),
+        bytes_sent: Some(path.sent.bytes + path.sent.datagrams * outer_len(path)),
+        datagrams_lost: Some(path.sent.lost),
+        ..PathDirection::default()
+    };
+    let received = PathDirection {
+        datagrams_received: Some(path.received.datagrams),
+        bytes_received: Some(path.received.bytes + path.received.datagrams * outer_len(path)),
+        ..PathDirection::default()
+    };
+    let (up, down) = match side {
+        Side::Client => (sent, received),
+        Side::Server => (received, sent),
+    };
+    let status = if path.rank >= engine::wire::message::BACKUP { "backup" } else { "available" };
+    Path {
+        id: u32::from(path.id.0),
+        link,
+        status: status.to_owned(),
+        local: None,
+        remote: Some(path.tuple.remote),
+        mtu: Some(path.mtu),
+        up,
+        down,
+    }
+}
+
+fn sent(report: &SessionReport) -> Traffic {
+    let stats = &report.outbound;
+    Traffic {
+        packets_sent: Some(stats.packets_sent),
+        bytes_sent: Some(stats.bytes_sent),
+        dropped: Some(stats.dropped_full + stats.dropped_too_big + stats.dropped_malformed),
+        overhead: Overhead {
+            header_bytes: Some(stats.header_bytes),
+            feedback_bytes: Some(stats.message_bytes),
+            copies_bytes: Some(stats.copy_bytes),
+            retransmissions_bytes: Some(stats.retransmission_bytes),
+            control_bytes: None,
+        },
+        ..Traffic::default()
+    }
+}
+
+fn received(report: &SessionReport) -> Traffic {
+    let stats = &report.inbound;
+    Traffic {
+        packets_received: Some(stats.packets),
+        bytes_received: Some(stats.bytes),
+        duplicated: Some(stats.duplicates),
+        reordered: Some(stats.held),
+        late: Some(stats.late),
+        lost: Some(stats.skipped.saturating_sub(stats.late)),
+        ..Traffic::default()
+    }
+}
+
+fn share_lost(sent: &PathSent) -> Option<f64> {
+    let settled = sent.lost + sent.acknowledged;
+    (settled > 0).then(|| sent.lost as f64 / settled as f64)
+}
+
+/// IP and UDP headers of one datagram.
+fn outer_len(path: &PathSnapshot) -> u64 {
+    if path.tuple.remote.is_ipv4() { 28 } else { 48 }
+}
+
+fn millis(span: Span) -> f64 {
+    span.as_secs_f64() * 1e3
+}

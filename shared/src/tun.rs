@@ -1,0 +1,172 @@
+//! The TUN device: where inner packets come from and go to.
+
+use std::{
+    io::{self, IoSlice},
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
+};
+
+use engine::{Offload, PACKET_MAX};
+use tun_rs::{DeviceBuilder, Layer, SyncDevice};
+
+use crate::exit::Error;
+
+/// An open TUN device, read and written without waiting.
+pub struct Tun {
+    device: SyncDevice,
+    name: String,
+}
+
+impl Tun {
+    /// Creates a device that carries IP packets, with segmentation offload, not yet up. Its name is
+    /// the first of `hawser0`, `hawser1`, … that is free; it vanishes when it is dropped, or with
+    /// the process.
+    ///
+    /// # Errors
+    /// When the kernel has no TUN devices, or we may not make one.
+    pub fn create() -> Result<Self, Error> {
+        let mut last = None;
+        for number in 0..DEVICES_MAX {
+            let name = format!("hawser{number}");
+            if std::path::Path::new("/sys/class/net").join(&name).exists() {
+                continue;
+            }
+            match Self::open(&name) {
+                Ok(device) => return Ok(Self { device, name }),
+                Err(error) if error.raw_os_error() == Some(libc::EBUSY) => last = Some(error),
+                Err(error) => return Err(explain(&error)),
+            }
+        }
+        let error = last.unwrap_or_else(|| io::Error::from_raw_os_error(libc::EBUSY));
+        Err(Error::from_io("create a TUN device", &error))
+    }
+
+    fn open(name: &str) -> io::Result<SyncDevice> {
+        let device = DeviceBuilder::new()
+            .name(name)
+            .layer(Layer::L3)
+            .offload(true)
+            .enable(false)
+            .build_sync()?;
+        device.set_nonblocking(true)?;
+        Ok(device)
+    }
+
+    /// The device's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Reads one packet, or super-packet, into `buffer`. Returns where it lies, and what the kernel
+    /// left for us to do. `None` for something that is no packet.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] when there is none.
+    pub fn read<'b>(&self, buffer: &'b mut TunBuffer) -> io::Result<Option<(Offload, &'b [u8])>> {
+        let len = self.device.recv(&mut buffer.0)?;
+        Ok(parse(&buffer.0[..len]))
+    }
+
+    /// Writes one packet.
+    ///
+    /// # Errors
+    /// What the kernel says; [`io::ErrorKind::WouldBlock`] when its queue is full.
+    pub fn write(&self, packet: &[u8]) -> io::Result<()> {
+        let header = [0; HEADER_LEN];
+        let parts = [IoSlice::new(&header), IoSlice::new(packet)];
+        self.device.send_vectored(&parts).map(drop)
+    }
+}
+
+impl AsFd for Tun {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.device.as_fd()
+    }
+}
+
+impl std::fmt::Debug for Tun {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let fd = self.device.as_raw_fd();
+        f.debug_struct("Tun").field("name", &self.name).field("fd", &fd).finish()
+    }
+}
+
+/// Room for what one read of a TUN device may give.
+pub struct TunBuffer(Box<[u8]>);
+
+impl TunBuffer {
+    /// A buffer, to be used again and again.
+    pub fn new() -> Self {
+        Self(vec![0; HEADER_LEN + PACKET_MAX].into_boxed_slice())
+    }
+}
+
+impl Default for TunBuffer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Reads the virtio header (virtio 1.2, 5.1.6; in the host's byte order, as Linux hands it over).
+fn parse(bytes: &[u8]) -> Option<(Offload, &[u8])> {
+    let (header, packet) = bytes.split_first_chunk::<HEADER_LEN>()?;
+    let word = |at: usize| u16::from_ne_bytes([header[at], header[at + 1]]);
+    let segment = match header[1] & !GSO_ECN {
+        GSO_NONE => None,
+        GSO_TCPV4 | GSO_TCPV6 | GSO_UDP_L4 => Some(word(4)),
+        _ => return None,
+    };
+    let checksum = (header[0] & NEEDS_CSUM != 0).then(|| (word(6), word(8)));
+    Some((Offload { segment, checksum }, packet))
+}
+
+fn explain(error: &io::Error) -> Error {
+    let missing = matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV | libc::ENXIO));
+    let plain = Error::rights(format_args!("create a TUN device: {error}"));
+    if missing || !std::path::Path::new("/dev/net/tun").exists() {
+        return plain.with_remedy("the kernel has no /dev/net/tun: load it with `modprobe tun`");
+    }
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            plain.with_remedy("run as root, or give the program CAP_NET_ADMIN")
+        }
+        _ => Error::from_io("create a TUN device", error),
+    }
+}
+
+const HEADER_LEN: usize = 10;
+const NEEDS_CSUM: u8 = 1;
+const GSO_NONE: u8 = 0;
+const GSO_TCPV4: u8 = 1;
+const GSO_TCPV6: u8 = 4;
+const GSO_UDP_L4: u8 = 5;
+const GSO_ECN: u8 = 0x80;
+
+/// More tunnels than this on one host are a mistake.
+const DEVICES_MAX: u32 = 64;
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_tells_of_segments_and_checksums() {
+        let mut bytes = vec![NEEDS_CSUM, GSO_TCPV4 | GSO_ECN, 0, 0];
+        for word in [1398u16, 20, 16] {
+            bytes.extend(word.to_ne_bytes());
+        }
+        bytes.push(0x45);
+
+        let (offload, packet) = parse(&bytes).expect("a packet");
+
+        assert_eq!(offload, Offload { segment: Some(1398), checksum: Some((20, 16)) });
+        assert_eq!(packet, [0x45]);
+    }
+
+    #[test]
+    fn what_is_no_packet_is_refused() {
+        assert!(parse(&[0; 9]).is_none());
+        assert!(parse(&[0, 77, 0, 0, 0, 0, 0, 0, 0, 0, 0x45]).is_none());
+        assert_eq!(parse(&[0; 10]).map(|(_, packet)| packet.len()), Some(0));
+    }
+}
