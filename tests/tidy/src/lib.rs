@@ -1,1 +1,0 @@
-//! Rules about the source that its text can show.
