@@ -2,12 +2,11 @@
 
 use std::{
     io::{self, Write as _},
-    net::IpAddr,
     path::Path,
 };
 
 use shared::{
-    config::{Document, Placed, Table, Wrong, ip, parsed, text, word},
+    config::{Document, Placed, Table, Wrong, parsed, text, word},
     control::{PrivateKey, PublicKey},
     exit::Error,
     host_port::HostPort,
@@ -34,24 +33,10 @@ pub(crate) struct Config {
     pub(crate) mode: Option<Mode>,
     /// What goes into the tunnel.
     pub(crate) routes: Routes,
-    /// The resolvers to use while the tunnel is up.
-    pub(crate) dns: Dns,
     /// The interfaces to use.
     pub(crate) links: Links,
     /// What is said about single links, with unique names.
     pub(crate) link_settings: Vec<LinkConfig>,
-}
-
-/// Which resolvers the client uses while the tunnel is up.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(crate) enum Dns {
-    /// These.
-    Listed(Vec<IpAddr>),
-    /// Those of the host, untouched.
-    #[default]
-    None,
-    /// Those that the server names.
-    Server,
 }
 
 impl Config {
@@ -85,7 +70,6 @@ impl Config {
         }
         let mode = table.optional("mode", parsed).map(Placed::into_inner);
         let routes = Routes::read(table);
-        let dns = read_dns(table);
         let (links, link_settings) = links::read(table);
         let (server_key, servers) = server?;
         Some(Self {
@@ -94,7 +78,6 @@ impl Config {
             servers,
             mode,
             routes,
-            dns,
             links,
             link_settings,
         })
@@ -120,8 +103,6 @@ pub(crate) fn check(path: &Path) -> Result<(), Error> {
 
 /// Attempts to connect are spread over all of them.
 const SERVERS_MAX: usize = 16;
-/// resolv.conf(5) takes three; a router may ask more.
-const RESOLVERS_MAX: usize = 8;
 const PRIVATE_KEY: &str = "private_key";
 const PRIVATE_KEY_FILE: &str = "private_key_file";
 
@@ -158,21 +139,6 @@ fn read_server(table: &mut Table<'_>) -> Option<(PublicKey, Vec<HostPort>)> {
     Some((key?.into_inner(), addresses.into_iter().map(Placed::into_inner).collect()))
 }
 
-fn read_dns(table: &mut Table<'_>) -> Dns {
-    if table.is_list("dns") {
-        let resolvers = table.list("dns", ip);
-        table.limit("dns", resolvers.len(), RESOLVERS_MAX);
-        return Dns::Listed(resolvers.into_iter().map(Placed::into_inner).collect());
-    }
-    let word = table.optional("dns", |value| match text(value)?.as_str() {
-        "none" => Ok(Dns::None),
-        "server" => Ok(Dns::Server),
-        _ => Err(Wrong::new("these are no resolvers")
-            .right("write \"none\", \"server\" or [\"192.0.2.53\", …]")),
-    });
-    word.map(Placed::into_inner).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::{links::LinkStatus, *};
@@ -180,9 +146,9 @@ mod tests {
     #[test]
     fn a_whole_configuration_is_read() {
         let text = format!(
-            "{}mode = \"duplicate\"\nroutes = [\"10.0.0.0/8\"]\ndns = \"server\"\n\
+            "{}mode = \"duplicate\"\nroutes = [\"10.0.0.0/8\"]\n\
              links = \"auto\"\nexclude = [\"docker0\"]\n{SERVER}\n\
-             [[link]]\nname = \"wwan0\"\nstatus = \"backup\"\nmetered = true\n",
+             [[link]]\nname = \"wwan0\"\nstatus = \"backup\"\n",
             key()
         );
 
@@ -190,11 +156,10 @@ mod tests {
 
         assert_eq!(config.mode, Some(Mode::Duplicate));
         assert_eq!(config.routes.to_string(), "10.0.0.0/8");
-        assert_eq!(config.dns, Dns::Server);
         assert_eq!(config.links, Links::Auto { exclude: vec!["docker0".to_owned()] });
         assert_eq!(config.servers[1].to_string(), "[2001:db8::1]:4500");
         let wwan = config.link("wwan0");
-        assert_eq!((wwan.status, wwan.metered), (LinkStatus::Backup, true));
+        assert_eq!(wwan.status, LinkStatus::Backup);
         assert_eq!(config.link("eth0").status, LinkStatus::Available);
     }
 
@@ -202,7 +167,7 @@ mod tests {
     fn what_is_left_out_has_its_default() {
         let config = read(&format!("{}{SERVER}", key())).unwrap();
 
-        assert_eq!((config.mode, config.routes, config.dns), (None, Routes::Pool, Dns::None));
+        assert_eq!((config.mode, config.routes), (None, Routes::Pool));
         assert_eq!(config.links, Links::Auto { exclude: Vec::new() });
     }
 

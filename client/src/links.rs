@@ -108,7 +108,8 @@ impl LinkTable {
 
     /// Another link's route, if the link of this one is gone.
     pub(crate) fn route_like(&self, route: Route) -> Option<Route> {
-        let uses = |link: &Link| link.sockets.iter().flatten().any(|&s| u32::from(s) == route.socket);
+        let uses =
+            |link: &Link| link.sockets.iter().flatten().any(|&s| u32::from(s) == route.socket);
         if self.present().any(uses) {
             return None;
         }
@@ -157,7 +158,8 @@ impl LinkTable {
                 }
             };
             let sources = [source(Family::V4), source(Family::V6)];
-            if interface.carrier == shared::host::Carrier::Up && sources.iter().any(Option::is_some) {
+            if interface.carrier == shared::host::Carrier::Up && sources.iter().any(Option::is_some)
+            {
                 found.push(Found { name: interface.name, index: interface.index, sources });
             }
         }
@@ -186,8 +188,16 @@ impl LinkTable {
         let rank = rank(&config.link(&found.name), slot);
         info!(link = found.name, "using the link");
         let Found { name, index, sources } = found;
-        let link =
-            Link { name: name.clone(), index, sockets, sources, present: true, slot, rank, generation };
+        let link = Link {
+            name: name.clone(),
+            index,
+            sockets,
+            sources,
+            present: true,
+            slot,
+            rank,
+            generation,
+        };
         self.links.insert(name, link);
         Ok(())
     }

@@ -1,7 +1,5 @@
 //! `hawser`: the client. One tunnel over many links.
 
-#![allow(dead_code, reason = "the configuration says more than this build carries out")]
-
 use std::process::ExitCode;
 
 use clap::Parser as _;

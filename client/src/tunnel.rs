@@ -279,12 +279,8 @@ impl Tunnel {
             let families: Vec<Family> =
                 self.inner.iter().map(|net| Family::of(net.addr())).collect();
             let names: Vec<String> = links.present().map(|link| link.name.clone()).collect();
-            let routes = TunnelRoutes {
-                tun: &self.tun,
-                destinations,
-                inner: &families,
-                links: &names,
-            };
+            let routes =
+                TunnelRoutes { tun: &self.tun, destinations, inner: &families, links: &names };
             install_routes(&self.host, &routes).await?;
         }
         let inner: Vec<IpAddr> = self.inner.iter().map(IpNet::addr).collect();
@@ -299,9 +295,8 @@ impl View {
         let found = report.and_then(|report| {
             report.sessions.iter().find(|session| Some(session.slot) == self.slot)
         });
-        let link = |path: &engine::PathSnapshot| {
-            self.links.get(&path.id.0).cloned().unwrap_or_default()
-        };
+        let link =
+            |path: &engine::PathSnapshot| self.links.get(&path.id.0).cloned().unwrap_or_default();
         let described = found.map(|session| status::describe(session, Side::Client, link));
         let state = match found {
             Some(session) if session.silent => "reconnecting",

@@ -8,8 +8,8 @@ use std::{
 use shared::{
     clock,
     control::{
-        Cause, Control, ControlEvent, DialError, Dialer, Goodbye, GoodbyeCode, Hello, Instance as Run,
-        ServerName,
+        Cause, Control, ControlEvent, DialError, Dialer, Goodbye, GoodbyeCode, Hello,
+        Instance as Run, ServerName,
     },
     driver::{Command, Driver, DriverEvent},
     exit::Error,

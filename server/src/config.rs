@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     io::{self, Write as _},
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -34,8 +34,6 @@ pub(crate) struct Config {
     pub(crate) pools: Pools,
     /// What `client add` writes into a client's configuration.
     pub(crate) routes: Routes,
-    /// The resolvers that clients are told of.
-    pub(crate) dns: Vec<IpAddr>,
     /// The server's private key.
     pub(crate) key_file: PathBuf,
     /// A file for each client.
@@ -74,7 +72,6 @@ impl Config {
         let v4 = table.required("pool", |value| pool4(cidr(value)?));
         let v6 = table.optional("pool6", |value| pool6(cidr(value)?));
         let routes = Routes::read(table);
-        let dns = table.list("dns", ip);
         let key_file = table.required("key_file", text);
         let clients_folder = table.required("clients", text);
         let mode = table.optional("mode", parsed);
@@ -84,7 +81,6 @@ impl Config {
         for (key, members, most) in [
             ("listen", listen.len(), ADDRESSES_MAX),
             ("advertise", advertise.len(), ADDRESSES_MAX),
-            ("dns", dns.len(), RESOLVERS_MAX),
             ("uplink", uplinks.len(), UPLINKS_MAX),
         ] {
             table.limit(key, members, most);
@@ -101,7 +97,6 @@ impl Config {
             advertise: plain(advertise),
             pools: Pools { v4: v4?.into_inner(), v6: v6.map(Placed::into_inner) },
             routes,
-            dns: plain(dns),
             key_file: folder.join(key_file?.into_inner()),
             clients_folder: folder.join(clients_folder?.into_inner()),
             mode: mode.map(Placed::into_inner).unwrap_or_default(),
@@ -153,8 +148,6 @@ pub(crate) fn check(path: &Path) -> Result<(), Error> {
 const ADDRESSES_MAX: usize = 16;
 /// More exits than a server has.
 const UPLINKS_MAX: usize = 64;
-/// resolv.conf(5) takes three; a router may ask more.
-const RESOLVERS_MAX: usize = 8;
 
 fn read_listen(table: &mut Table<'_>) -> Vec<SocketAddr> {
     let listen = table.list("listen", listen_address);

@@ -101,9 +101,6 @@ pool = "{pool}"
 # (everything), "none", or the pool and networks: ["192.168.7.0/24"].
 routes = {routes}
 
-# The resolvers that clients are told of.
-dns = []
-
 # The server's private key, and the folder of the clients' files; relative to this file.
 key_file = "{key}"
 clients = "{clients}"

@@ -1,8 +1,6 @@
 //! `hawser-server`: takes the tunnels of many clients and sends their packets out through a
 //! health-checked set of uplinks.
 
-#![allow(dead_code, reason = "the configuration says more than this build carries out")]
-
 use std::process::ExitCode;
 
 use clap::Parser as _;

@@ -33,7 +33,6 @@ pub(crate) struct Sessions {
 struct Terms {
     pools: Vec<IpNet>,
     own: Vec<IpAddr>,
-    dns: Vec<IpAddr>,
     advertised: Vec<String>,
     mode: Mode,
     may_choose: bool,
@@ -63,7 +62,6 @@ impl Sessions {
             terms: Terms {
                 pools: config.pools.networks().collect(),
                 own: config.pools.server().addresses().collect(),
-                dns: config.dns.clone(),
                 advertised: config.advertise.iter().map(|it| it.to_string()).collect(),
                 mode: config.mode,
                 may_choose: config.client_may_choose_mode,
@@ -259,7 +257,7 @@ impl Terms {
             server_addresses: self.own.clone(),
             pools: self.pools.clone(),
             routes: Vec::new(),
-            dns: self.dns.clone(),
+            dns: Vec::new(),
             mode_up: mode.name().to_owned(),
             mode_down: mode.name().to_owned(),
             advertised: self.advertised.clone(),

@@ -5,7 +5,7 @@ use std::{
     fmt::{self, Display},
 };
 
-use shared::config::{Placed, Table, Wrong, boolean, interface, text};
+use shared::config::{Placed, Table, Wrong, interface, text};
 
 /// The interfaces to use.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -46,14 +46,12 @@ pub(crate) struct LinkConfig {
     pub(crate) name: String,
     /// When to use it.
     pub(crate) status: LinkStatus,
-    /// Whether its traffic costs money: an idle one is kept almost silent.
-    pub(crate) metered: bool,
 }
 
 impl LinkConfig {
     /// A link about which nothing is said.
     pub(crate) fn named(interface: &str) -> Self {
-        Self { name: interface.to_owned(), status: LinkStatus::default(), metered: false }
+        Self { name: interface.to_owned(), status: LinkStatus::default() }
     }
 
     fn read(table: &mut Table<'_>) -> Option<Self> {
@@ -63,11 +61,9 @@ impl LinkConfig {
             "backup" => Ok(LinkStatus::Backup),
             _ => Err(Wrong::new("this is no status").right("write \"available\" or \"backup\"")),
         });
-        let metered = table.optional("metered", boolean);
         Some(Self {
             name: name?.into_inner(),
             status: status.map(Placed::into_inner).unwrap_or_default(),
-            metered: metered.is_some_and(Placed::into_inner),
         })
     }
 }
@@ -80,16 +76,6 @@ pub(crate) enum LinkStatus {
     Available,
     /// Only while no available link works.
     Backup,
-}
-
-impl LinkStatus {
-    /// The name in configurations and in the status.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Available => "available",
-            Self::Backup => "backup",
-        }
-    }
 }
 
 /// Reads `links`, `exclude` and `[[link]]`.

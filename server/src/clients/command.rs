@@ -245,7 +245,6 @@ addresses = [{servers}]
 #[[link]]
 #name = "wwan0"
 #status = "backup"
-#metered = true
 "#;
 
 fn print(text: &str) -> Result<(), Error> {
