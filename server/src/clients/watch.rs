@@ -12,7 +12,8 @@ use tokio::time;
 /// editors' are, change it. What is written in place shows up a little later.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
-    seen: Option<SystemTime>,
+    /// When the folder had changed last, as of the last look; `None` inside: it was not there.
+    seen: Option<Option<SystemTime>>,
     /// Looks that are due although nothing has changed.
     again: u32,
 }
@@ -22,8 +23,8 @@ impl Watch {
     pub(super) async fn wait(&mut self, folder: &Path) {
         loop {
             let changed = fs::metadata(folder).and_then(|folder| folder.modified()).ok();
-            if self.seen != changed {
-                self.seen = changed;
+            if self.seen != Some(changed) {
+                self.seen = Some(changed);
                 // The next change may come within the same tick of the file system's clock.
                 self.again = 1;
                 return;
