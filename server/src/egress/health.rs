@@ -193,9 +193,7 @@ impl Health {
             }
             (State::Down, Verdict::Good(cause)) => {
                 let good_since = *self.good_since.get_or_insert(now);
-                let risen = self.probes.is_empty()
-                    || self.probes.iter().any(|probe| probe.successes >= self.rules.rise);
-                if risen && now >= good_since + self.hold_down() {
+                if self.has_risen() && now >= good_since + self.hold_down() {
                     self.good_since = None;
                     return self.change(now, State::Up, cause);
                 }
@@ -218,13 +216,21 @@ impl Health {
         !self.probes.is_empty() && self.probes.iter().all(missed)
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout) again; none while nothing can change
-    /// by waiting.
-    pub(super) fn poll_timeout(&self, now: Duration) -> Option<Duration> {
-        let silences = self.probes.iter().map(|probe| probe.silent_at(&self.rules));
-        let silence = silences.flatten().filter(|at| *at > now).min();
-        let release = self.good_since.map(|since| since + self.hold_down());
-        silence.into_iter().chain(release.filter(|at| *at > now)).min()
+    /// When to call [`handle_timeout`](Self::handle_timeout), which may be past already; none while
+    /// nothing changes by waiting.
+    pub(super) fn poll_timeout(&self) -> Option<Duration> {
+        if self.state == State::Down && self.good_since.is_none() {
+            return None;
+        }
+        let fails_at = self.probes.iter().map(|probe| probe.fails_at(&self.rules));
+        let fails_at = fails_at.collect::<Option<Vec<_>>>().and_then(|at| at.into_iter().max());
+        let release = self.good_since.filter(|_| self.has_risen()).map(|at| at + self.hold_down());
+        fails_at.into_iter().chain(release).min()
+    }
+
+    fn has_risen(&self) -> bool {
+        self.probes.is_empty()
+            || self.probes.iter().any(|probe| probe.successes >= self.rules.rise.max(1))
     }
 
     fn verdict(&mut self, now: Duration) -> Verdict {
@@ -377,6 +383,14 @@ impl Probe {
             }
             _ => None,
         }
+    }
+
+    /// When it is a failure without another answer; none while nothing was asked.
+    fn fails_at(&self, rules: &Rules) -> Option<Duration> {
+        if self.failures >= rules.fall.max(1) {
+            return Some(Duration::ZERO);
+        }
+        self.silent_at(rules)
     }
 
     /// When silence becomes a failure; none while nothing was asked.

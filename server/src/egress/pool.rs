@@ -67,9 +67,9 @@ pub(super) fn choose(candidates: &[Candidate], current: Option<usize>) -> Choice
         if elsewhere.is_some() && candidates[uplink].trust == Trust::Doubtful {
             return Choice { uplink: elsewhere, reason: Reason::Unproven };
         }
-        let reason = match candidates[uplink].state {
-            State::Up => Reason::Healthy,
-            State::Unknown | State::Down => Reason::Unproven,
+        let reason = match (candidates[uplink].state, candidates[uplink].trust) {
+            (State::Up, Trust::Fresh) => Reason::Healthy,
+            _ => Reason::Unproven,
         };
         return Choice { uplink: Some(uplink), reason };
     }
@@ -86,7 +86,7 @@ pub(super) struct Selection {
     pub(super) family: Family,
     pub(super) choice: Choice,
     /// The choice that the kernel knows.
-    in_force: Choice,
+    pub(super) in_force: Choice,
     flows: Vec<Flows>,
 }
 
@@ -210,7 +210,8 @@ mod tests {
         assert_eq!(choose(&[silent, doubtful], Some(0)).uplink, Some(0));
         assert_ne!(choose(&[silent, doubtful], Some(0)).reason, Reason::Healthy, "no flush");
         assert_eq!(choose(&[silent, open(2, State::Up)], Some(0)), healthy(1));
-        assert_eq!(choose(&[lost, doubtful], Some(0)), healthy(1));
+        assert_eq!(choose(&[lost, doubtful], Some(0)).uplink, Some(1));
+        assert_ne!(choose(&[lost, doubtful], Some(0)).reason, Reason::Healthy, "no flush yet");
     }
 
     #[test]

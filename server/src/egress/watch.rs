@@ -87,18 +87,17 @@ impl Watch {
                     // Nobody may be waiting for the answer.
                     let _ = done.send(self.adapt().await);
                 }
-                Waking::Time => {}
+                Waking::Time => {
+                    // Probes that were starved as we were may have an answer that nobody has read.
+                    // Their tasks run now, and what they find counts before time does.
+                    tokio::time::sleep(SECOND_LOOK).await;
+                    self.take_reports();
+                    self.on_time(clock::since_boot());
+                }
             }
-            // What has arrived counts before time does: a starved task must not take its own
-            // absence for the silence of others.
-            for _ in 0..REPORTS_MAX {
-                let Ok(report) = self.reports.try_recv() else { break };
-                self.on_report(report);
-            }
-            let now = clock::since_boot();
-            self.on_time(now);
+            self.take_reports();
             match self.retry_at {
-                Some(at) if now < at => continue,
+                Some(at) if clock::since_boot() < at => continue,
                 Some(_) => self.look_again().await,
                 None => {}
             }
@@ -119,7 +118,7 @@ impl Watch {
 
     async fn wait(&mut self) -> Waking {
         let now = clock::since_boot();
-        let timeouts = self.uplinks.iter().filter_map(|uplink| uplink.health.poll_timeout(now));
+        let timeouts = self.uplinks.iter().filter_map(|uplink| uplink.health.poll_timeout());
         let wake_at = timeouts.chain(self.retry_at).min();
         let sleep = wake_at.map_or(SLEEP_MAX, |at| at.saturating_sub(now).min(SLEEP_MAX));
         let links = async {
@@ -141,6 +140,13 @@ impl Watch {
             Some(report) = self.reports.recv() => Waking::Report(report),
             command = self.commands.recv() => Waking::Command(command.unwrap_or(Command::Stop)),
             () = tokio::time::sleep(sleep) => Waking::Time,
+        }
+    }
+
+    fn take_reports(&mut self) {
+        for _ in 0..REPORTS_MAX {
+            let Ok(report) = self.reports.try_recv() else { return };
+            self.on_report(report);
         }
     }
 
@@ -212,6 +218,8 @@ impl Watch {
 
     /// Draws the conclusions: chooses, changes the nft table, closes routes, forgets flows.
     async fn adapt(&mut self) -> Result<()> {
+        // The verdicts as they are, with the choice that is still in force.
+        self.publish();
         let mut wanted = Elements { sources: self.sources.clone(), ..Elements::default() };
         for exit in &self.plain_exits {
             wanted.exits.insert(exit.clone(), None);
@@ -300,7 +308,7 @@ impl Watch {
 
     fn active(&self) -> BTreeMap<usize, Family> {
         let chosen = self.selections.iter();
-        chosen.filter_map(|it| Some((it.choice.uplink?, it.family))).collect()
+        chosen.filter_map(|it| Some((it.in_force.uplink?, it.family))).collect()
     }
 
     fn try_again(&mut self, error: &anyhow::Error) {
@@ -324,4 +332,6 @@ fn candidates(uplinks: &[Uplink], family: Family, now: Duration) -> Vec<Candidat
 
 /// Nothing happens for longer than that only when nothing is to be done.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
+/// Enough for every task that is ready to run, and nothing beside the patience of a probe.
+const SECOND_LOOK: Duration = Duration::from_millis(10);
 const RETRY_AFTER: Duration = Duration::from_secs(1);

@@ -52,7 +52,7 @@ impl Lab {
         answer(&lab.client, "client", "10.9.0.2:5000");
         for (isp, name) in [(&lab.isp1, "isp1"), (&lab.isp2, "isp2")] {
             isp.run(
-                "ip address add 203.0.113.9/32 dev lo; ip address add 2001:db8:ffff::9/128 dev lo",
+                "ip address add 203.0.113.9/32 dev lo; ip address add 2001:db8:ffff::9/128 dev lo nodad",
             );
             for host in ["203.0.113.9", "[2001:db8:ffff::9]"] {
                 answer(isp, name, &format!("{host}:4000"));
@@ -165,9 +165,13 @@ impl Running {
         });
     }
 
-    pub(crate) fn active(&self) -> Vec<String> {
-        let uplinks = self.egress.snapshot().into_iter();
-        uplinks.filter(|uplink| uplink.active).map(|uplink| uplink.name).collect()
+    /// Waits until new flows take this uplink, which is healthy.
+    pub(crate) fn await_active(&self, name: &str) {
+        self.await_health(name, State::Up);
+        eventually(&format!("{name} is active"), Duration::from_secs(5), || {
+            let active = self.egress.snapshot().into_iter().filter(|uplink| uplink.active);
+            active.map(|uplink| uplink.name).eq([name]).then_some(())
+        });
     }
 
     pub(crate) fn snapshot(&self) -> Vec<shared::status::Uplink> {
