@@ -383,10 +383,11 @@ impl Inbound {
             self.leaving = 0;
         }
         let paths = &mut self.paths;
+        // Where no path is live, one may have been woken since: only the word itself is certain.
         let passed = bits(self.live)
             .map(|i| paths[i].as_mut().map_or(Time::ZERO, |path| path.passed(now)))
             .min()
-            .unwrap_or(self.newest);
+            .unwrap_or(self.state_at);
         self.passage.on_passed(now, passed);
         if self.lanes.is_blocked() {
             let patience =

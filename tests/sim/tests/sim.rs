@@ -4,5 +4,6 @@ mod sim {
     mod links;
     mod model;
     mod random;
+    mod release;
     mod replay;
 }

@@ -14,14 +14,11 @@ pub(super) struct Passage {
 impl Passage {
     /// Notes that everything stamped up to `passed` has arrived or is lost.
     pub(super) fn on_passed(&mut self, now: Time, passed: Time) {
-        let Some(&(newest, at)) = self.steps.back() else {
-            self.steps.push_back((passed, now));
-            return;
-        };
-        if passed <= newest {
+        if self.steps.back().is_some_and(|&(newest, _)| passed <= newest) {
             return;
         }
-        if now.since(at) < STEP && self.steps.len() > 1 {
+        let before = self.steps.iter().rev().nth(1);
+        if before.is_some_and(|&(_, at)| now.since(at) < STEP) {
             // The later time for both: what is passed is never dated too early.
             self.steps.pop_back();
         } else if self.steps.len() == STEPS_MAX {
@@ -55,6 +52,19 @@ mod tests {
         assert_eq!(passage.passed_at(Time(101)), Some(Time(20_000)));
         assert_eq!(passage.passed_at(Time(200)), Some(Time(20_000)));
         assert_eq!(passage.passed_at(Time(201)), None);
+    }
+
+    #[test]
+    fn a_step_is_dated_no_more_than_its_length_too_late() {
+        let mut passage = Passage::default();
+        for step in 0..10_000 {
+            passage.on_passed(Time(step * 100), Time(step));
+        }
+
+        for step in 9_000..9_900 {
+            let at = passage.passed_at(Time(step)).expect("passed");
+            assert!((step * 100..=step * 100 + STEP.0).contains(&at.0), "{step}: {at:?}");
+        }
     }
 
     #[test]

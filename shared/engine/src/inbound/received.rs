@@ -89,7 +89,11 @@ impl Received {
         if number >= expected {
             entry.largest_at = now;
             // The first number may be any: a gap below it was not in sight before.
-            self.owed.urgent |= number > expected && (expected > 0 || epoch > 0);
+            if number > expected && (expected > 0 || epoch > 0) {
+                self.owed.urgent = true;
+                // Even if only a mark shows the gap: what is missing may have been the last of a burst.
+                self.owed.since.get_or_insert(now);
+            }
         }
         let newest = epoch > self.current || (epoch == self.current && number >= expected);
         if epoch > self.current {

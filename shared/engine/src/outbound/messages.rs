@@ -24,7 +24,9 @@ impl Outbound {
                 continue;
             }
             let id = path.id;
-            if self.stage_challenge(now, id) || self.stage_padding(now, id) {
+            // Nothing overtakes the state block: data on a path that woke may already be on its way.
+            let first = path.state_due;
+            if !first && (self.stage_challenge(now, id) || self.stage_padding(now, id)) {
                 continue;
             }
             let mut payload = Payload::default();

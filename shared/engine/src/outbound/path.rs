@@ -188,7 +188,9 @@ impl Path {
     /// How long ago the oldest unanswered datagram may have been sent before the path is suspected.
     pub(super) fn patience(&self) -> Span {
         // The peer's report of a lone datagram waits for 20 ms; a loaded host adds a few.
-        self.rtt.overdue() + Span::millis(30)
+        let patience = self.rtt.overdue() + Span::millis(30);
+        // Nothing is at stake on a path without data, and a lone probe says little of its jitter.
+        if self.live { patience } else { patience * 3 }
     }
 
     /// Whether something is overdue, and nothing was heard for as long.

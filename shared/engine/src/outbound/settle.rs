@@ -41,7 +41,7 @@ impl Outbound {
         }
         let fresh = settled.iter().map(|sent| sent.stamp).max();
         let acknowledged = settled.len();
-        path.sent.lose(REORDERING, now - GIVE_UP_AFTER, |sent| settled.push(*sent));
+        path.sent.lose(now - GIVE_UP_AFTER, |sent| settled.push(*sent));
         path.stats.lost += (settled.len() - acknowledged) as u64;
         let lost: u64 = settled[acknowledged..].iter().map(|sent| u64::from(sent.len)).sum();
         self.on_progress(now, id, report, lost);
@@ -249,9 +249,6 @@ impl Outbound {
         }
     }
 }
-
-/// A datagram is lost once so many later ones of its path have arrived (RFC 9002, 6.1.1).
-const REORDERING: u64 = 3;
 
 /// A packet that is older when its loss is found is of no use to anyone.
 const REPAIR_WITHIN: Span = Span::millis(500);

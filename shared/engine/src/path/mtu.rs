@@ -33,7 +33,7 @@ impl MtuSearch {
 
     /// Whether a first answer, or its absence, has been waited for.
     pub(crate) fn settled(&self) -> bool {
-        self.confirmed > MTU_MIN || self.rounds >= 2
+        self.confirmed == SIZES[0] || self.rounds >= 2
     }
 
     /// Gives the next size to probe, if one is due.

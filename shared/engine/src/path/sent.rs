@@ -2,10 +2,21 @@
 
 use std::collections::VecDeque;
 
-use crate::{slots::SlotId, time::Time, wire::feedback::Report};
+use crate::{
+    slots::SlotId,
+    time::{Span, Time},
+    wire::feedback::Report,
+};
 
 /// No path has more datagrams unsettled: 4 windows of 1 Gbit/s at 180 ms.
 pub(crate) const SENT_MAX: usize = 1 << 16;
+
+/// A datagram is lost once so many later ones of its path have arrived (RFC 9002, 6.1.1).
+const REORDERING: u64 = 3;
+
+/// Or one that was sent so much later (RFC 9002, 6.1.2, takes an eighth of the round trip): access
+/// links deliver in order, and a mistake only costs a datagram sent twice.
+const REORDERING_SPAN: Span = Span::millis(4);
 
 /// One segment of an inner packet, and its place in its lane.
 #[derive(Clone, Copy, Debug)]
@@ -63,8 +74,9 @@ pub(crate) struct SentRing {
     first: u64,
     /// Index of number 0 of each epoch, by epoch modulo 16.
     bases: [u64; 16],
-    /// The largest acknowledged index plus one.
+    /// The largest acknowledged index plus one, and the stamp there.
     acknowledged: u64,
+    acknowledged_stamp: Time,
     in_flight: u64,
     eliciting: usize,
 }
@@ -118,7 +130,10 @@ impl SentRing {
             if last >= end || last < self.first {
                 continue;
             }
-            self.acknowledged = self.acknowledged.max(last + 1);
+            if last >= self.acknowledged {
+                self.acknowledged = last + 1;
+                self.acknowledged_stamp = self.ring[(last - self.first) as usize].stamp;
+            }
             for index in (first.max(self.first)..=last).rev() {
                 if let Some(sent) = self.settle(index) {
                     newest.get_or_insert(sent);
@@ -130,13 +145,15 @@ impl SentRing {
         newest
     }
 
-    /// Settles as lost what was sent before something that has arrived, by more than `reordering`
-    /// numbers, or everything sent before `horizon`.
-    pub(crate) fn lose(&mut self, reordering: u64, horizon: Time, mut lost: impl FnMut(&Sent)) {
-        let limit = self.acknowledged.saturating_sub(reordering).max(self.first);
+    /// Settles as lost what was sent before something that has arrived, by [`REORDERING`] numbers or
+    /// by [`REORDERING_SPAN`], and everything sent before `horizon`.
+    pub(crate) fn lose(&mut self, horizon: Time, mut lost: impl FnMut(&Sent)) {
+        let limit = self.acknowledged.saturating_sub(REORDERING);
+        let before = self.acknowledged_stamp - REORDERING_SPAN;
         for index in self.first..self.first + self.ring.len() as u64 {
             let sent = &self.ring[(index - self.first) as usize];
-            if index >= limit && sent.stamp >= horizon {
+            let overtaken = index < limit || (index < self.acknowledged && sent.stamp < before);
+            if !overtaken && sent.stamp >= horizon {
                 break;
             }
             if let Some(sent) = self.settle(index) {
@@ -197,7 +214,7 @@ mod tests {
         assert_eq!(newest.map(|sent| sent.stamp), Some(Time(7)));
         assert_eq!(settled, [7, 6, 2, 1, 0]);
         let mut lost = Vec::new();
-        ring.lose(3, Time::ZERO, |sent| lost.push(sent.stamp.0));
+        ring.lose(Time::ZERO, |sent| lost.push(sent.stamp.0));
         assert_eq!(lost, [3, 4], "5 may still be overtaken");
         assert_eq!(ring.in_flight(), 300);
     }
@@ -222,7 +239,7 @@ mod tests {
         let newest = ring.acknowledge(&report(0, 9, &[(0, 3)]), |_| panic!("never sent"));
 
         assert!(newest.is_none());
-        ring.lose(3, Time::ZERO, |_| panic!("nothing is lost"));
+        ring.lose(Time::ZERO, |_| panic!("nothing is lost"));
     }
 
     fn ring_of(count: u64) -> SentRing {

@@ -168,10 +168,15 @@ impl Run {
 
     /// Says how things stand, for whoever reads of a failure.
     fn describe(&mut self) {
+        eprintln!("at {} us", self.world.now());
         for end in [CLIENT, SERVER] {
+            let mut events = self.world.take_events(end);
             let session = self.world.session(end);
             eprintln!("end {end}: {:?}", session.outbound.stats());
             eprintln!("       {:?}", session.inbound.stats());
+            for event in events.split_off(events.len().saturating_sub(30)) {
+                eprintln!("       {event:?}");
+            }
             for path in (0..16).filter_map(|slot| session.path_snapshot(PathId(slot))) {
                 eprintln!("    {path:?}");
             }
