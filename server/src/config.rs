@@ -9,7 +9,7 @@ use std::{
 
 use hawser_server::uplink_config::UplinkConfig;
 use shared::{
-    config::{Document, Placed, Table, Wrong, boolean, cidr, ip, listen_address, parsed, text},
+    config::{Document, Placed, Table, Wrong, boolean, cidr, listen_address, parsed, text},
     control::PrivateKey,
     exit::Error,
     host_port::HostPort,

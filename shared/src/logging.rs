@@ -32,9 +32,14 @@ pub fn start(filter: Option<&str>) -> Result<(), Error> {
 }
 
 /// Changes of paths, sessions and uplinks, and what is wrong.
-pub const DEFAULT_FILTER: &str = "info,netlink_proto=error";
+pub const DEFAULT_FILTER: &str = "info";
+
+/// The netlink library warns of every message that comes while a watch is being closed. Whoever asks
+/// for more of it, by name, gets it.
+const HUSHED: &str = "netlink_proto=error";
 
 fn parse(text: &str) -> Result<EnvFilter, Error> {
+    let text = if text.contains("netlink_proto") { text } else { &format!("{text},{HUSHED}") };
     EnvFilter::builder().parse(text).map_err(|error| {
         Error::configuration(format_args!("the log filter \"{text}\" is not understood: {error}"))
             .with_remedy(

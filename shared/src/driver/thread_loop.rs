@@ -409,7 +409,6 @@ fn is_link_failure(error: &io::Error) -> bool {
                 | libc::ENODEV
                 | libc::EHOSTUNREACH
                 | libc::EADDRNOTAVAIL
-                | libc::EINVAL
         )
     )
 }
