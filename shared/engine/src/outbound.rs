@@ -433,12 +433,12 @@ impl Outbound {
         self.stamp
     }
 
-    /// How much of one flow may wait: what all paths carry in a while, so that a lone TCP flow can
-    /// halve its window and still fill them.
+    /// How much of one flow may wait: twice what may be on its way, so that a lone TCP flow can
+    /// halve its window and still fill the paths.
     fn flow_bytes_max(&self) -> usize {
         let usable = self.paths.iter().flatten().filter(|path| path.state == PathState::Up);
-        let rate: u64 = usable.map(|path| path.window.rate()).sum();
-        (FLOW_DELAY_MAX.carries(rate) as usize).clamp(FLOW_BYTES_MIN, FLOW_BYTES_MAX)
+        let windows: u64 = usable.map(|path| path.window.size()).sum();
+        (2 * windows as usize).clamp(FLOW_BYTES_MIN, FLOW_BYTES_MAX)
     }
 
     /// Tells the sender of a packet that it is too long for the tunnel.
@@ -463,10 +463,8 @@ impl Outbound {
 /// Bytes of packets that wait, and of those sent and not acknowledged: 1 Gbit/s for half a second.
 pub const SLOT_BYTES_MAX: usize = 64 << 20;
 
-/// A flow's queue holds what the paths carry in this time.
-const FLOW_DELAY_MAX: Span = Span::millis(80);
-/// Before a rate is known, and on slow links: two super-packets.
-const FLOW_BYTES_MIN: usize = 128 << 10;
+/// Before windows have grown, and on slow links: four super-packets.
+const FLOW_BYTES_MIN: usize = 256 << 10;
 const FLOW_BYTES_MAX: usize = 16 << 20;
 
 /// ICMP errors that wait for the driver; more in one turn are dropped, as a router would.

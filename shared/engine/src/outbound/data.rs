@@ -72,8 +72,11 @@ impl Outbound {
         }
         let len = self.segment_len(&segment);
         turn.refresh(self, now, len);
-        let ready =
-            turn.views().iter().filter(|path| path.room && usize::from(path.packet_max) >= len);
+        // A lost segment is waited for: it takes the fastest path even past that path's window. What
+        // is sent again because its path fell silent is a windowful, and waits for room.
+        let urgent = segment.tries > 0;
+        let fits = turn.views().iter().filter(|path| usize::from(path.packet_max) >= len);
+        let ready = fits.filter(|path| path.room || (urgent && self.is_open(path.id)));
         let Some(id) = ready.min_by_key(|path| path.delay).map(|path| path.id) else {
             return false;
         };
@@ -258,6 +261,11 @@ impl Outbound {
         let tag = self.keys.cipher.seal(nonce, &clear, &mut datagram[OUTER_LEN..end]);
         datagram[end..].copy_from_slice(&tag);
         path.push_sent(content, stamp, len, eliciting);
+    }
+
+    /// Whether the path's socket takes datagrams, whatever its window says.
+    fn is_open(&self, id: PathId) -> bool {
+        self.path(id).is_some_and(|path| !path.blocked && !path.sent.is_full())
     }
 
     fn segment_len(&self, segment: &Segment) -> usize {

@@ -162,14 +162,16 @@ impl Outbound {
         }
         let fastest = up().min_by_key(|path| path.rtt.smoothed());
         let Some(fastest) = fastest else { return Span::ZERO };
-        fastest.rtt.overdue() + fastest.window.queue() + Span::millis(8)
+        fastest.rtt.overdue() + fastest.window.queue() + REPAIR_DELAY
     }
 
     /// Whether lost segments are sent again: not where each has a copy, and not on a lone path,
     /// where the tunnel is to behave like the link.
     pub(super) fn repairs(&self) -> bool {
-        let up = self.paths.iter().flatten().filter(|path| path.state == PathState::Up);
-        self.scheduler.repairs() && up.count() > 1
+        let held = self.paths.iter().flatten().filter(|path| {
+            matches!(path.state, PathState::Probation | PathState::Suspect | PathState::Up)
+        });
+        self.scheduler.repairs() && held.count() > 1
     }
 
     fn send_messages(&mut self, now: Time, id: PathId, payload: Payload) {
@@ -257,3 +259,7 @@ const REPORTS_UNASKED: u32 = 8;
 
 /// Who claims a path's address gets no more than one datagram in this time.
 const CHALLENGE_INTERVAL: Span = Span::millis(10);
+
+/// What a repair takes beside the round trip: the loss shows by later datagrams of its path, which
+/// may be held up by jitter, and the report of it by the host's scheduling.
+const REPAIR_DELAY: Span = Span::millis(20);

@@ -23,6 +23,7 @@ pub(crate) struct Window {
     jitter: f64,
     /// Mean distance of a delay from the one before, and from the smallest of its interval.
     steps: [f64; 2],
+    steps_seen: u32,
     delay_before: Option<i64>,
     /// How much of late the window was what limited sending, from 0 to 1.
     limited: f64,
@@ -71,6 +72,7 @@ impl Window {
             base_at: Time::ZERO,
             jitter: 0.0,
             steps: [0.0; 2],
+            steps_seen: 0,
             delay_before: None,
             limited: 0.0,
             refused: false,
@@ -151,7 +153,10 @@ impl Window {
             }
             self.size += gain * (wanted - self.size);
         } else if self.queue > 2.0 * target {
-            self.size += gain * (filled.min(self.size) - self.size);
+            // Less was sent than the window allows, so the rate says little, and the queue may be
+            // somebody else's.
+            let wanted = filled.max(0.8 * self.size);
+            self.size += gain * (wanted.min(self.size) - self.size);
         }
     }
 
@@ -194,8 +199,11 @@ impl Window {
         let before = self.delay_before.replace(progress.delay_mean).unwrap_or(progress.delay_mean);
         let leap = (progress.delay_mean - before).abs().min(LEAP_MAX) as f64;
         let within = (progress.delay_mean - progress.delay_min).clamp(0, LEAP_MAX) as f64;
-        self.steps[0] += 0.02 * (leap - self.steps[0]);
-        self.steps[1] += 0.02 * (within - self.steps[1]);
+        // A plain mean at first, so that it does not begin with the belief that there is no jitter.
+        self.steps_seen = (self.steps_seen + 1).min(STEPS_MEMORY);
+        let gain = 1.0 / f64::from(self.steps_seen);
+        self.steps[0] += gain * (leap - self.steps[0]);
+        self.steps[1] += gain * (within - self.steps[1]);
         self.jitter = (LEAPS_PER_MEAN * self.steps[0]).max(self.steps[1]);
     }
 
@@ -247,6 +255,9 @@ const RATE_SPAN_MIN: Span = Span::millis(60);
 /// For a normal jitter redrawn every other report, the mean above the minimum is 0.8 sigma and the
 /// mean leap from report to report 0.33 sigma.
 const LEAPS_PER_MEAN: f64 = 2.4;
+
+/// Reports that the jitter is a mean of.
+const STEPS_MEMORY: u32 = 50;
 
 /// A leap beyond this is no jitter but a stall or a new route.
 const LEAP_MAX: i64 = 50_000;
