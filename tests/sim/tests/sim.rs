@@ -1,9 +1,18 @@
 //! The engine in virtual time: random operations against a model, properties, scenarios.
 
 mod sim {
+    mod crowd;
+    mod duplicate;
+    mod epochs;
+    mod failover;
+    mod flood;
     mod links;
     mod model;
+    mod mtu;
     mod random;
+    mod rebinding;
     mod release;
     mod replay;
+    mod scene;
+    mod throughput;
 }

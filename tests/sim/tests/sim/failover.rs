@@ -1,0 +1,130 @@
+//! Links that die in silence, and return.
+
+use engine::{Event, PathState};
+use lab::link::{Change, Switch};
+use sim::flow::Congestion;
+use sim::world::{CLIENT, SERVER, World, WorldConfig};
+
+use super::scene::{self, black_hole, bytes_on, flagship, opened, received, stream};
+
+#[test]
+fn the_silent_death_of_either_link_loses_no_packet_of_a_stream() {
+    for line in [0, 1] {
+        for (what, directions) in
+            [("both", &[CLIENT, SERVER][..]), ("up", &[CLIENT]), ("down", &[SERVER])]
+        {
+            let mut world = opened(WorldConfig::symmetric(flagship(), 3));
+            let up = stream(&mut world, CLIENT, 1_000, 20_000);
+            let down = stream(&mut world, SERVER, 1_000, 20_000);
+            world.run_for(5_000_000);
+
+            for &direction in directions {
+                world.change(line, direction, Change::Blackhole(Switch::On));
+            }
+            world.run_for(5_000_000);
+            let died = [CLIENT, SERVER].map(|end| suspected(&mut world, end, line));
+            black_hole(&mut world, line, Switch::Off);
+            world.run_for(12_000_000);
+
+            for (flow, from) in [(up, CLIENT), (down, SERVER)] {
+                let report = received(&world, flow, from);
+                let gap = report.gap_max.saturating_sub(1_000);
+                println!("link {line} dark {what}: from {from}: gap {gap} us, {died:?}");
+                assert_eq!(report.packets_lost, 0);
+                assert!(gap <= 150_000, "link {line} dark {what}: nothing for {gap} us");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_link_that_returns_carries_first_choice_data_within_three_seconds() {
+    let mut world = opened(WorldConfig::symmetric(flagship(), 4));
+    stream(&mut world, CLIENT, 1_000, 30_000);
+    black_hole(&mut world, 0, Switch::On);
+    world.run_for(10_000_000);
+    assert_eq!(world.path_state(CLIENT, 0), Some(PathState::Dead));
+
+    black_hole(&mut world, 0, Switch::Off);
+    let returned = world.now();
+    let mut used = None;
+    while used.is_none() && world.now() < returned + 5_000_000 {
+        let before = bytes_on(&mut world, CLIENT, 0);
+        world.run_for(10_000);
+        // Ten packets of the stream: more than probes ever are.
+        used = (bytes_on(&mut world, CLIENT, 0) - before > 1_500).then(|| world.now() - returned);
+    }
+
+    let used = used.expect("the better link is used again");
+    println!("first-choice data {used} us after the return");
+    assert!(used <= 3_000_000);
+}
+
+#[test]
+fn tcp_goes_on_over_the_other_link() {
+    for (line, left) in [(0, 50.0), (1, 100.0)] {
+        let mut world = opened(WorldConfig::symmetric(flagship(), 5));
+        let flow = scene::tcp(&mut world, CLIENT, Congestion::Cubic, 1438);
+        world.run_for(10_000_000);
+        let timeouts = world.reports(flow)[CLIENT].timeouts;
+
+        black_hole(&mut world, line, Switch::On);
+        world.run_for(2_000_000);
+        let gap = world.reports(flow)[SERVER].gap_max;
+        let alone = scene::goodput(&mut world, flow, CLIENT, 3_000_000);
+        black_hole(&mut world, line, Switch::Off);
+        world.run_for(3_000_000);
+        let together = scene::goodput(&mut world, flow, CLIENT, 5_000_000);
+
+        let timeouts = world.reports(flow)[CLIENT].timeouts - timeouts;
+        println!(
+            "link {line} died: gap {gap} us, {timeouts} timeouts, {alone:.1} then {together:.1} Mbit/s"
+        );
+        assert!(gap < 300_000);
+        assert!(alone > 0.9 * left * scene::PAYLOAD_SHARE, "{alone} Mbit/s on the link left");
+        assert!(together > 0.9 * 150.0 * scene::PAYLOAD_SHARE, "{together} Mbit/s after the return");
+    }
+}
+
+#[test]
+fn both_links_dead_for_ten_seconds_are_used_again_within_three() {
+    let mut world = opened(WorldConfig::symmetric(flagship(), 6));
+    let first = stream(&mut world, CLIENT, 1_000, 3_000);
+    world.run_for(5_000_000);
+    assert_eq!(received(&world, first, CLIENT).packets_lost, 0);
+    for line in [0, 1] {
+        black_hole(&mut world, line, Switch::On);
+    }
+    stream(&mut world, CLIENT, 1_000, 9_000);
+    stream(&mut world, SERVER, 1_000, 9_000);
+    let steps = world.steps();
+    world.run_for(10_000_000);
+    let steps = world.steps() - steps;
+    assert!(steps < 100_000, "{steps} steps while nothing could be done");
+
+    for line in [0, 1] {
+        black_hole(&mut world, line, Switch::Off);
+    }
+    world.run_for(3_000_000);
+    let after = [CLIENT, SERVER].map(|from| stream(&mut world, from, 1_000, 3_000));
+    world.run_for(5_000_000);
+
+    for (flow, from) in after.into_iter().zip([CLIENT, SERVER]) {
+        let report = received(&world, flow, from);
+        assert_eq!(report.packets_lost, 0);
+        assert!(report.one_way_delay.max < 100_000.0, "{:?}", report.one_way_delay);
+        assert_eq!(world.path_state(from, 0), Some(PathState::Up));
+        assert_eq!(world.path_state(from, 1), Some(PathState::Up));
+    }
+}
+
+/// How long after the fifth second after the opening one end suspected a path, in microseconds.
+fn suspected(world: &mut World, end: usize, line: usize) -> Option<u64> {
+    let events = world.take_events(end);
+    let suspicion = events.into_iter().find(|&(at, event)| {
+        at > 6_000_000
+            && matches!(event, Event::Path { path, to: PathState::Suspect, .. }
+                if usize::from(path.0) == line)
+    });
+    suspicion.map(|(at, _)| at - 6_000_000)
+}

@@ -1,0 +1,86 @@
+//! What one TCP flow gets through the tunnel.
+
+use lab::link::LinkConfig;
+use sim::flow::Congestion::{self, Bbr, Cubic};
+use sim::world::{CLIENT, SERVER, WorldConfig};
+
+use super::scene::{self, PAYLOAD_SHARE, flagship, flagship_lte, goodput, opened};
+
+#[test]
+fn a_single_link_carries_what_it_can() {
+    for (rate, delay) in [(100, 10_000), (50, 30_000), (10, 20_000)] {
+        for congestion in [Cubic, Bbr] {
+            for from in [CLIENT, SERVER] {
+                let share = share(vec![LinkConfig::mbit(rate, delay)], rate, from, congestion, 3);
+                println!("{rate} Mbit/s {delay} us {congestion:?} from {from}: {share:.3}");
+                let wanted = if congestion == Cubic { 0.99 } else { 0.95 };
+                assert!(share >= wanted);
+            }
+        }
+    }
+}
+
+#[test]
+fn one_flow_fills_both_links() {
+    for congestion in [Cubic, Bbr] {
+        for from in [CLIENT, SERVER] {
+            let share = share(flagship(), 150, from, congestion, 4);
+            println!("flagship {congestion:?} from {from}: {share:.3}");
+            assert!(share >= if congestion == Cubic { 0.97 } else { 0.85 });
+        }
+    }
+}
+
+#[test]
+fn one_flow_is_faster_than_the_better_link_alone_beside_a_bad_one() {
+    for (congestion, wanted) in [(Cubic, 1.15), (Bbr, 1.15)] {
+        for seed in 0..3 {
+            for from in [CLIENT, SERVER] {
+                let alone = share(flagship()[..1].to_vec(), 100, from, congestion, seed);
+                let both = share(flagship_lte(), 100, from, congestion, seed);
+                println!(
+                    "LTE {congestion:?} from {from} seed {seed}: {:.2} of the better link, {:.3}",
+                    both / alone,
+                    both / 1.5
+                );
+                assert!(both / alone >= wanted);
+            }
+        }
+    }
+}
+
+#[test]
+fn two_paths_through_one_bottleneck_are_as_good_as_one() {
+    let link = || vec![LinkConfig::mbit(50, 20_000)];
+    let mut queues = Vec::new();
+    for paths in [1, 2] {
+        let mut world = opened(WorldConfig::symmetric(link(), 5));
+        if paths == 2 {
+            world.open_path(0, 1);
+            world.run_for(1_000_000);
+        }
+        let flow = scene::tcp(&mut world, CLIENT, Cubic, 1438);
+        world.run_for(5_000_000);
+        let share = goodput(&mut world, flow, CLIENT, 10_000_000) / (50.0 * PAYLOAD_SHARE);
+        let queue = world.counters(0)[CLIENT].queue_us;
+        println!("{paths} paths: {share:.3}, queue mean {} p99 {} us", queue.mean, queue.p99);
+        assert!(share >= 0.95);
+        queues.push(queue.mean);
+        assert_eq!(world.session(SERVER).inbound.stats().late, 0);
+    }
+    assert!(queues[1] <= 2.0 * queues[0] + 2_000.0, "{queues:?}");
+}
+
+/// The goodput of one flow after its start, as a share of what this rate in Mbit/s could carry.
+fn share(
+    links: Vec<LinkConfig>,
+    rate: u64,
+    from: usize,
+    congestion: Congestion,
+    seed: u64,
+) -> f64 {
+    let mut world = opened(WorldConfig::symmetric(links, seed));
+    let flow = scene::tcp(&mut world, from, congestion, 1438);
+    world.run_for(5_000_000);
+    goodput(&mut world, flow, from, 15_000_000) / (rate as f64 * PAYLOAD_SHARE)
+}
