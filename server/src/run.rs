@@ -163,7 +163,8 @@ impl Server {
             egress: tokio::sync::Mutex::new(Some(egress)),
         });
         let host = host.clone();
-        let server = Self { config, host, tun: name, guests, control, joining, driver, events, shown };
+        let server =
+            Self { config, host, tun: name, guests, control, joining, driver, events, shown };
         for client in clients.clients() {
             server.route_prefixes(&client.prefixes).await?;
         }

@@ -144,7 +144,6 @@ const GSO_ECN: u8 = 0x80;
 /// More tunnels than this on one host are a mistake.
 const DEVICES_MAX: u32 = 64;
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,11 @@ use crate::status::{Overhead, Path, PathDirection, Session, Traffic};
 
 /// Describes a session's paths and traffic as status shows them, from the point of view of `side`.
 /// `link` names the link of a path; names and times are the caller's to fill in.
-pub fn describe(report: &SessionReport, side: Side, link: impl Fn(&PathSnapshot) -> String) -> Session {
+pub fn describe(
+    report: &SessionReport,
+    side: Side,
+    link: impl Fn(&PathSnapshot) -> String,
+) -> Session {
     let paths = report.paths.iter().map(|path| describe_path(path, side, link(path))).collect();
     let (sent, received) = (sent(report), received(report));
     let (up, down) = match side {
