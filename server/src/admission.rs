@@ -5,6 +5,7 @@ use std::{
     sync::{PoisonError, RwLock},
 };
 
+use ipnet::IpNet;
 use shared::control::{Admission, ClientName, PublicKey};
 
 use crate::clients::Client;
@@ -26,8 +27,14 @@ impl GuestBook {
         clients.insert(client.name.clone(), client);
     }
 
-    pub(crate) fn remove(&self, name: &str) {
-        self.clients.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+    pub(crate) fn remove(&self, name: &str) -> Option<Client> {
+        self.clients.write().unwrap_or_else(PoisonError::into_inner).remove(name)
+    }
+
+    /// The networks behind all clients.
+    pub(crate) fn prefixes(&self) -> Vec<IpNet> {
+        let clients = self.clients.read().unwrap_or_else(PoisonError::into_inner);
+        clients.values().flat_map(|client| client.prefixes.iter().copied()).collect()
     }
 
     pub(crate) fn client(&self, name: &str) -> Option<Client> {

@@ -27,7 +27,7 @@ use tracing::{info, warn};
 use crate::{
     admission::GuestBook,
     args::RunArguments,
-    clients::{Changes, ClientsFolder},
+    clients::{Changes, Client, ClientsFolder},
     config::Config,
     sessions::Sessions,
 };
@@ -145,10 +145,8 @@ impl Server {
         let sink = Box::new(move |datagram: &[u8], route: &_, ecn| sink.push(datagram, route, ecn));
         let (driver, events) = Driver::start(tun, sockets, sink)
             .map_err(|error| Error::from_io("start the data plane", &error))?;
-        let sources: Vec<IpNet> = config.pools.networks().collect();
-        let egress = Egress::start(config.uplinks.clone(), &name, sources, host)
-            .await
-            .map_err(|error| Error::failed(format_args!("{error:#}")))?;
+        let sources = sources(&config, &guests);
+        let egress = Egress::start(config.uplinks.clone(), &name, sources, host).await?;
         for (number, socket) in (0..).zip(listening) {
             info!(address = %socket.local(), "listening");
             driver.command(Command::AddSocket(number, Arc::new(socket)));
@@ -245,21 +243,37 @@ impl Server {
         }
         let gone = changes.removed.iter().chain(&changes.changed);
         for client in gone {
-            self.guests.remove(&client.name);
+            let before = self.guests.remove(&client.name);
+            for prefix in before.into_iter().flat_map(|client| client.prefixes) {
+                self.host.remove_route(Route::to_interface(prefix, &self.tun)).await?;
+            }
         }
         for client in changes.added.iter().chain(&changes.changed) {
             self.guests.insert(client.clone());
             self.route_prefixes(&client.prefixes).await?;
         }
-        for client in changes.removed.iter().chain(&changes.changed) {
-            let over = self.sessions().of_client(&client.name);
-            let connections = self.control.connections();
-            for connection in connections.iter().filter(|it| **it.name() == *client.name) {
-                connection.end(Goodbye::new(GoodbyeCode::Removed, "removed from the server"));
-            }
-            self.remove(over);
+        if let Some(egress) = &*self.shown.egress.lock().await {
+            let set = egress.set_sources(sources(&self.config, &self.guests)).await;
+            set.map_err(|error| Error::failed(format_args!("{error:#}")))?;
+        }
+        for client in &changes.removed {
+            self.end(client, GoodbyeCode::Removed, "removed from the server");
+        }
+        for client in &changes.changed {
+            // It connects again at once, and gets what is written there.
+            self.end(client, GoodbyeCode::Ended, "its configuration has changed");
         }
         Ok(())
+    }
+
+    /// Ends a client's sessions.
+    fn end(&self, client: &Client, code: GoodbyeCode, reason: &str) {
+        let connections = self.control.connections();
+        for connection in connections.iter().filter(|it| **it.name() == *client.name) {
+            connection.end(Goodbye::new(code, reason));
+        }
+        let over = self.sessions().of_client(&client.name);
+        self.remove(over);
     }
 
     fn remove(&self, slots: Vec<u32>) {
@@ -302,6 +316,11 @@ impl Shown {
         snapshot.refused.insert("unknown key".to_owned(), control.unknown_keys);
         snapshot
     }
+}
+
+/// Where packets that come out of the tunnel may come from.
+fn sources(config: &Config, guests: &GuestBook) -> Vec<IpNet> {
+    config.pools.networks().chain(guests.prefixes()).collect()
 }
 
 fn listen(address: SocketAddr) -> Result<PathSocket, Error> {
