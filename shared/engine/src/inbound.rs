@@ -8,13 +8,11 @@
 //! It never sends: what is to be said to the peer it tells [`Outbound`](crate::Outbound) by
 //! [`Heard`].
 
-use std::collections::VecDeque;
-
 use self::{lane::Patience, lanes::Lanes, passage::Passage, received::Received};
 use crate::{
     filter::Filter,
     keys::OpeningKeys,
-    notice::{Heard, Told},
+    notice::{Heard, Notices, Told},
     packet::{Ecn, Headers},
     path::{FourTuple, PathId},
     replay::Verdict,
@@ -48,7 +46,7 @@ pub struct Inbound {
     /// The stamp of the state block that was obeyed last.
     state_at: Time,
     allowance: Span,
-    notices: VecDeque<Heard>,
+    notices: Notices<Heard>,
     stats: InboundStats,
 }
 
@@ -66,7 +64,7 @@ impl Inbound {
             newest: Time::ZERO,
             state_at: Time::ZERO,
             allowance: Span::ZERO,
-            notices: VecDeque::new(),
+            notices: Notices::new(),
             stats: InboundStats::default(),
         }
     }
@@ -116,7 +114,10 @@ impl Inbound {
         for path in 0..PATHS_MAX {
             self.poll_report(now, path);
         }
-        self.lanes.sweep(now);
+        if self.lanes.sweep(now) {
+            self.passage.shrink();
+            self.notices.shrink();
+        }
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout) if nothing happens before.
@@ -128,7 +129,7 @@ impl Inbound {
 
     /// The next thing that [`Outbound`](crate::Outbound) has to hear.
     pub fn poll_notice(&mut self) -> Option<Heard> {
-        self.notices.pop_front()
+        self.notices.pop()
     }
 
     /// Takes in what [`Outbound`](crate::Outbound) tells.
@@ -202,13 +203,13 @@ impl Inbound {
             return None;
         }
         if claimed {
-            self.notices.push_back(Heard::Present(PathId(outer.index.path)));
+            self.notices.push(Heard::Present(PathId(outer.index.path)));
         }
         if verdict == Verdict::Duplicate {
             return None;
         }
         if self.keys.on_authentic(epoch) {
-            self.notices.push_back(Heard::Epoch(epoch));
+            self.notices.push(Heard::Epoch(epoch));
         }
         let Some(header) = Inner::parse(content) else {
             self.stats.malformed += 1;
@@ -242,7 +243,7 @@ impl Inbound {
         let id = PathId(outer.index.path);
         let notices = &mut self.notices;
         let path = self.paths[id.index()].get_or_insert_with(|| {
-            notices.push_back(Heard::Opened { path: id, from: *from });
+            notices.push(Heard::Opened { path: id, from: *from });
             Box::new(Received::new(*from))
         });
         let newest = path.insert(now, epoch, number);
@@ -259,7 +260,7 @@ impl Inbound {
         let unsaid = path.moved.map_or(u32::MAX, |before| before + bytes as u32);
         if unsaid > MOVED_STEP {
             let bytes = if unsaid == u32::MAX { bytes as u32 } else { unsaid };
-            self.notices.push_back(Heard::Moved { path: id, from: *from, bytes });
+            self.notices.push(Heard::Moved { path: id, from: *from, bytes });
             path.moved = Some(0);
         } else {
             path.moved = Some(unsaid);
@@ -333,21 +334,21 @@ impl Inbound {
             }
             Message::Close { path } => {
                 self.leaving |= self.live & PathId(path).bit();
-                self.notices.push_back(Heard::Close(PathId(path)));
+                self.notices.push(Heard::Close(PathId(path)));
             }
             Message::Feedback(report) => {
-                self.notices.push_back(Heard::Feedback { report, stamp: stamp.low(), at: now });
+                self.notices.push(Heard::Feedback { report, stamp: stamp.low(), at: now });
             }
             Message::Live(paths) => self.handle_live(stamp, paths),
             Message::Ping => {}
             Message::Preference { path, rank } => {
-                self.notices.push_back(Heard::Preference { path: PathId(path), rank });
+                self.notices.push(Heard::Preference { path: PathId(path), rank });
             }
             Message::Probe { token } => {
-                self.notices.push_back(Heard::Probe { path, token });
+                self.notices.push(Heard::Probe { path, token });
             }
             Message::Reply { token } => {
-                self.notices.push_back(Heard::Reply { path, token, from: *from });
+                self.notices.push(Heard::Reply { path, token, from: *from });
             }
         }
     }
@@ -403,7 +404,7 @@ impl Inbound {
     fn poll_report(&mut self, now: Time, path: usize) {
         let Some(received) = &mut self.paths[path] else { return };
         while let Some(report) = received.poll_report(now, path as u8) {
-            self.notices.push_back(Heard::Report(report));
+            self.notices.push(Heard::Report(report));
         }
     }
 }

@@ -10,7 +10,7 @@ use std::collections::{HashMap, VecDeque};
 use crate::{
     packet::{FlowHash, FlowKey},
     segment::Cut,
-    slots::{SlotId, Slots},
+    slots::SlotId,
     time::{Span, Time},
     wire::LANES,
 };
@@ -25,7 +25,6 @@ pub(crate) struct Ingress {
     fresh: VecDeque<u16>,
     rest: VecDeque<u16>,
     segments: usize,
-    bytes: usize,
     hash: FlowHash,
     swept_at: Time,
 }
@@ -72,7 +71,6 @@ impl Ingress {
             fresh: VecDeque::new(),
             rest: VecDeque::new(),
             segments: 0,
-            bytes: 0,
             hash,
             swept_at: Time::ZERO,
         }
@@ -97,7 +95,6 @@ impl Ingress {
         }
         flow.queue.push_back(Queued { slot, next: 0, cut });
         flow.bytes += len;
-        self.bytes += len;
         self.segments += usize::from(cut.count);
         if !flow.listed {
             flow.listed = true;
@@ -155,7 +152,6 @@ impl Ingress {
         }
         let bytes = head.len.min(flow.bytes);
         flow.bytes = if flow.queue.is_empty() { 0 } else { flow.bytes - bytes };
-        self.bytes = if self.segments == 0 { 0 } else { self.bytes - bytes.min(self.bytes) };
         (sequence, last)
     }
 
@@ -167,7 +163,6 @@ impl Ingress {
         self.segments -= usize::from(gone);
         let bytes: usize = (queued.next..queued.cut.count).map(|i| queued.cut.len(i)).sum();
         flow.bytes = if flow.queue.is_empty() { 0 } else { flow.bytes.saturating_sub(bytes) };
-        self.bytes = if self.segments == 0 { 0 } else { self.bytes.saturating_sub(bytes) };
         Some((queued.slot, gone))
     }
 
@@ -196,11 +191,6 @@ impl Ingress {
         self.segments
     }
 
-    /// Bytes that wait, as they were read.
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
     /// Takes lanes back from flows that have been idle for long.
     pub(crate) fn sweep(&mut self, now: Time) {
         if now.since(self.swept_at) < SWEEP_INTERVAL {
@@ -218,17 +208,6 @@ impl Ingress {
                 flow.queue = VecDeque::new();
             }
         }
-    }
-
-    /// Lets go of every packet that waits.
-    pub(crate) fn clear<T: Copy + Default>(&mut self, slots: &mut Slots<T>) {
-        for flow in &mut self.flows {
-            for queued in flow.queue.drain(..) {
-                slots.release(queued.slot);
-            }
-            flow.bytes = 0;
-        }
-        (self.segments, self.bytes) = (0, 0);
     }
 
     fn flow(&mut self, now: Time, key: FlowKey) -> u16 {
@@ -291,7 +270,7 @@ const SWEEP_INTERVAL: Span = Span::secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{packet::Headers, segment::Offload};
+    use crate::{packet::Headers, segment::Offload, slots::Slots};
 
     #[test]
     fn a_sparse_flow_passes_a_standing_one() {

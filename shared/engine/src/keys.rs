@@ -98,11 +98,6 @@ impl OpeningKeys {
         Self { newest: 0, ciphers: [Some(current), Some(next), None, None], chain }
     }
 
-    /// The newest epoch in which something authentic arrived.
-    pub(crate) fn newest(&self) -> u32 {
-        self.newest
-    }
-
     /// The cipher for the epoch that has these two bits. `None` if it is too old.
     pub(crate) fn cipher(&self, bits: u8) -> Option<(u32, &dyn Aead)> {
         let ahead = (u32::from(bits).wrapping_sub(self.newest)) & 3;
@@ -181,7 +176,7 @@ mod tests {
             opening.on_authentic(epoch);
         }
 
-        assert_eq!(opening.newest(), 5);
+        assert_eq!(opening.newest, 5);
         assert_eq!(
             [0, 1, 2, 3].map(|b| opening.cipher(b).map(|(e, _)| e)),
             [Some(4), Some(5), Some(6), Some(3)]

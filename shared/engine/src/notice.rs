@@ -1,5 +1,7 @@
 //! What the two halves of a session tell each other.
 
+use std::collections::VecDeque;
+
 use crate::{
     path::{FourTuple, PathId},
     time::Time,
@@ -87,3 +89,33 @@ pub enum Told {
         tuple: FourTuple,
     },
 }
+
+/// Notices that wait to be carried to the other half.
+#[derive(Debug)]
+pub(crate) struct Notices<T>(VecDeque<T>);
+
+impl<T> Notices<T> {
+    pub(crate) const fn new() -> Self {
+        Self(VecDeque::new())
+    }
+
+    /// Appends a notice. If nobody has fetched any for long, it is dropped: every one of them is
+    /// said again in some way, or is about a path that is probed.
+    pub(crate) fn push(&mut self, notice: T) {
+        if self.0.len() < NOTICES_MAX {
+            self.0.push_back(notice);
+        }
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<T> {
+        self.0.pop_front()
+    }
+
+    /// Gives back memory that is not used.
+    pub(crate) fn shrink(&mut self) {
+        self.0.shrink_to_fit();
+    }
+}
+
+/// A few for each datagram that is read between two exchanges.
+const NOTICES_MAX: usize = 4096;

@@ -16,7 +16,7 @@ use crate::{
     clamp, icmp,
     ingress::Ingress,
     keys::SealingKeys,
-    notice::{Heard, Told},
+    notice::{Heard, Notices, Told},
     packet::{Ecn, FlowHash, Headers},
     path::{
         FourTuple, PathId, PathSnapshot, PathState,
@@ -98,11 +98,14 @@ pub struct Outbound {
     tunnel_mtu: u16,
     /// The path whose batch was handed out last.
     offered: Option<PathId>,
-    notices: VecDeque<Told>,
+    notices: Notices<Told>,
     events: VecDeque<Event>,
     errors: VecDeque<Box<[u8]>>,
     random: StdRng,
     settled: Vec<Sent>,
+    /// When packets were last waiting or on their way, and whether memory was given back since.
+    busy_at: Time,
+    resting: bool,
     stats: OutboundStats,
 }
 
@@ -182,11 +185,13 @@ impl Outbound {
             standing: Standing::default(),
             tunnel_mtu: 0,
             offered: None,
-            notices: VecDeque::new(),
+            notices: Notices::new(),
             events: VecDeque::new(),
             errors: VecDeque::new(),
             random,
             settled: Vec::new(),
+            busy_at: now,
+            resting: false,
             stats: OutboundStats::default(),
         }
     }
@@ -354,7 +359,7 @@ impl Outbound {
 
     /// The next thing that [`Inbound`](crate::Inbound) has to be told.
     pub fn poll_notice(&mut self) -> Option<Told> {
-        self.notices.pop_front()
+        self.notices.pop()
     }
 
     /// The next event.

@@ -101,10 +101,11 @@ impl Headers {
 
     fn with_ports(mut self, packet: &[u8]) -> Self {
         // SCTP (132), DCCP (33) and UDP-Lite (136) have their ports in the same place.
-        if !self.fragment && matches!(self.protocol, TCP | UDP | 33 | 132 | 136) {
-            if let Some(ports) = packet[self.transport..self.len].first_chunk::<4>() {
-                self.ports = u32::from_be_bytes(*ports);
-            }
+        if !self.fragment
+            && matches!(self.protocol, TCP | UDP | 33 | 132 | 136)
+            && let Some(ports) = packet[self.transport..self.len].first_chunk::<4>()
+        {
+            self.ports = u32::from_be_bytes(*ports);
         }
         self
     }

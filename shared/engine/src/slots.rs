@@ -15,6 +15,9 @@ pub(crate) struct Slots<T> {
     slots: Vec<Slot<T>>,
     /// Unused slots, by size class.
     free: [Vec<u32>; CLASSES.len()],
+    /// Slots without memory.
+    empty: Vec<u32>,
+    allocated: usize,
     used: usize,
     used_max: usize,
 }
@@ -34,9 +37,16 @@ const CLASSES: [usize; 3] = [256, 2048, 65_600];
 const _: () = assert!(CLASSES[2] >= crate::packet::PACKET_MAX);
 
 impl<T: Copy + Default> Slots<T> {
-    /// A pool that never has more than `used_max` bytes of slots in use.
+    /// A pool that never has more than `used_max` bytes of slots, in use or not.
     pub(crate) fn new(used_max: usize) -> Self {
-        Self { slots: Vec::new(), free: Default::default(), used: 0, used_max }
+        Self {
+            slots: Vec::new(),
+            free: Default::default(),
+            empty: Vec::new(),
+            allocated: 0,
+            used: 0,
+            used_max,
+        }
     }
 
     /// Copies `packet` to a slot with one holder. `None` if that would exceed the bound.
@@ -99,14 +109,28 @@ impl<T: Copy + Default> Slots<T> {
     /// Gives the memory of all unused slots back, if none is in use.
     pub(crate) fn shrink(&mut self) {
         if self.used == 0 && !self.slots.is_empty() {
-            self.slots = Vec::new();
-            self.free = Default::default();
+            *self = Self::new(self.used_max);
         }
     }
 
+    /// Allocates a slot, in exchange for unused ones of other sizes if need be.
     fn grow(&mut self, class: usize) -> u32 {
+        while self.allocated + CLASSES[class] > self.used_max
+            && let Some(id) = self.free.iter_mut().find_map(Vec::pop)
+        {
+            let slot = &mut self.slots[id as usize];
+            self.allocated -= slot.bytes.len();
+            slot.bytes = Box::default();
+            self.empty.push(id);
+        }
+        self.allocated += CLASSES[class];
         let bytes = vec![0; CLASSES[class]].into_boxed_slice();
-        self.slots.push(Slot { bytes, len: 0, class: class as u8, holders: 0, note: T::default() });
+        let slot = Slot { bytes, len: 0, class: class as u8, holders: 0, note: T::default() };
+        if let Some(id) = self.empty.pop() {
+            self.slots[id as usize] = slot;
+            return id;
+        }
+        self.slots.push(slot);
         (self.slots.len() - 1) as u32
     }
 }
@@ -138,6 +162,21 @@ mod tests {
         assert!(slots.insert(&[0; 256], ()).is_some());
         assert!(slots.insert(&[0; 1], ()).is_some());
         assert!(slots.insert(&[0; 1], ()).is_none());
+    }
+
+    #[test]
+    fn memory_moves_between_sizes_within_the_bound() {
+        let mut slots = Slots::<()>::new(200_000);
+        for len in [200, 2000, 60_000, 200, 60_000] {
+            let ids: Vec<_> = std::iter::from_fn(|| slots.insert(&vec![1; len], ())).collect();
+            assert!(!ids.is_empty());
+            for id in ids {
+                assert_eq!(slots.packet(id).len(), len);
+                slots.release(id);
+            }
+            let bytes: usize = slots.slots.iter().map(|slot| slot.bytes.len()).sum();
+            assert!(bytes <= 200_000 && bytes == slots.allocated, "{bytes} bytes");
+        }
     }
 
     #[test]

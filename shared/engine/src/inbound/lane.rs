@@ -95,7 +95,13 @@ impl Lane {
     pub(super) fn place(&mut self, now: Time, sequence: u32) -> (u64, Place) {
         self.active_at = now;
         let number = self.expand(sequence);
-        if !self.seen.insert(now, number) {
+        // What waits or is missing is known for certain; for what lies behind, the bitmap has to do.
+        let known = match number.checked_sub(self.next) {
+            Some(ahead) => matches!(self.held.get(ahead as usize), Some(Some(_))),
+            None => false,
+        };
+        let new = self.seen.insert(now, number) || number >= self.next;
+        if known || !new {
             return (number, Place::Duplicate);
         }
         let place = match number.cmp(&self.next) {
@@ -111,6 +117,16 @@ impl Lane {
         self.next += 1;
         self.held.pop_front();
         self.run(&mut deliver);
+    }
+
+    /// How many more numbers the lane would hold back if it held this one.
+    pub(super) fn growth(&self, number: u64) -> usize {
+        ((number - self.next) as usize + 1).saturating_sub(self.held.len())
+    }
+
+    /// Numbers that the lane holds back, missing ones among them.
+    pub(super) fn held(&self) -> usize {
+        self.held.len()
     }
 
     /// Keeps a packet until its turn. Returns whether there is room for it: if not, the lane has to
@@ -162,11 +178,12 @@ impl Lane {
         skipped
     }
 
-    /// Moves on so that `number` is next, for nothing waits and it lies too far ahead.
+    /// Moves on past `number`, which is delivered and for which nothing may wait. Returns how many
+    /// were given up for it; none if it is late itself.
     pub(super) fn jump(&mut self, number: u64) -> u64 {
         debug_assert!(self.held.is_empty());
-        let skipped = number - self.next;
-        self.next = number;
+        let skipped = number.saturating_sub(self.next);
+        self.next = self.next.max(number + 1);
         skipped
     }
 
@@ -275,7 +292,7 @@ impl Seen {
     }
 
     fn double(&mut self) {
-        let old = std::mem::replace(&mut self.words, Vec::new());
+        let old = std::mem::take(&mut self.words);
         let len = old.len() as u64 * 64;
         self.words = vec![0; old.len() * 2];
         for number in self.top.saturating_sub(len)..self.top {
@@ -353,6 +370,21 @@ mod tests {
 
         let mut unknown = Lane::new(Time(0), 0x05_0002, false);
         assert_eq!(unknown.place(Time(0), 0x05_0002).1, Place::Now);
+    }
+
+    #[test]
+    fn a_missing_packet_is_welcome_however_far_back_it_lies() {
+        let mut slots = Slots::<()>::new(1 << 24);
+        let mut lane = Lane::new(Time(0), 0, true);
+        for sequence in 1..20_000 {
+            let (number, place) = lane.place(Time(0), sequence);
+            assert_eq!(place, Place::Hold);
+            let slot = slots.insert(b"", ()).expect("room");
+            assert!(lane.hold(Time(0), number, slot, Time(u64::from(sequence)), true));
+        }
+
+        assert_eq!(lane.place(Time(0), 1).1, Place::Duplicate);
+        assert_eq!(lane.place(Time(0), 0).1, Place::Now);
     }
 
     #[test]

@@ -55,7 +55,7 @@ impl Lanes {
                 false
             }
             Place::Hold | Place::Now if index == UNORDERED => {
-                lane.jump(number + 1);
+                lane.jump(number);
                 true
             }
             Place::Late if index == UNORDERED => true,
@@ -115,10 +115,11 @@ impl Lanes {
         Some(self.slots.packet(slot))
     }
 
-    /// Forgets lanes that were idle for long, and gives memory back.
-    pub(super) fn sweep(&mut self, now: Time) {
+    /// Forgets lanes that were idle for long, and gives memory back. Returns whether it did, because
+    /// there has been nothing to do.
+    pub(super) fn sweep(&mut self, now: Time) -> bool {
         if now.since(self.swept_at) < SWEEP_INTERVAL {
-            return;
+            return false;
         }
         self.swept_at = now;
         for lane in &mut self.lanes {
@@ -129,9 +130,16 @@ impl Lanes {
                 *lane = None;
             }
         }
-        if self.ready.is_empty() && self.leaving.is_none() {
+        while self.lanes.pop_if(|lane| lane.is_none()).is_some() {}
+        let active = self.lanes.iter().flatten().map(|lane| lane.active_at).max();
+        let resting = active.is_none_or(|at| now.since(at) > SWEEP_INTERVAL);
+        if resting && self.slots.used() == 0 && self.ready.is_empty() {
             self.slots.shrink();
+            self.lanes.shrink_to_fit();
+            self.ready.shrink_to_fit();
+            self.blocked.shrink_to_fit();
         }
+        resting
     }
 
     /// Bytes of packets that wait.
@@ -167,8 +175,9 @@ impl Lanes {
         packet: &[u8],
         stats: &mut InboundStats,
     ) -> bool {
+        let room = self.has_room(index, number);
         let Some(lane) = &mut self.lanes[index] else { return false };
-        if let Some(slot) = self.slots.insert(packet, ()) {
+        if room && let Some(slot) = self.slots.insert(packet, ()) {
             if lane.hold(now, number, slot, stamp, original) {
                 stats.held += 1;
                 if !self.blocked.contains(&(index as u16)) {
@@ -183,7 +192,6 @@ impl Lanes {
         stats.skipped += lane.give_up(|slot| ready.push_back(slot));
         stats.overflowed += 1;
         stats.skipped += lane.jump(number);
-        lane.advance(|_| {});
         self.unblock(index);
         // The packet itself follows those, so it is copied although it could leave at once; without
         // memory even for that it goes ahead of them.
@@ -194,6 +202,15 @@ impl Lanes {
             }
             None => true,
         }
+    }
+
+    /// Whether the lane may hold back everything up to this number.
+    fn has_room(&self, index: usize, number: u64) -> bool {
+        let Some(growth) = self.lanes[index].as_ref().map(|lane| lane.growth(number)) else {
+            return false;
+        };
+        let lanes = self.blocked.iter().filter_map(|&i| self.lanes[usize::from(i)].as_deref());
+        growth <= GROWTH_FREE || lanes.map(Lane::held).sum::<usize>() + growth <= HELD_MAX
     }
 
     fn unblock(&mut self, index: usize) {
@@ -212,8 +229,76 @@ const UNORDERED: usize = 0;
 /// Bytes of packets that one session may hold back: 1 Gbit/s for 128 ms.
 pub const HELD_BYTES_MAX: usize = 16 << 20;
 
+/// Numbers that all lanes together hold back, unless each comes shortly after the one before: as many
+/// as the smallest slots for packets.
+const HELD_MAX: usize = HELD_BYTES_MAX / 256;
+
+/// A step that is not counted, so that the usual packet costs no sum over all lanes. Every such step
+/// has a packet that takes a slot.
+const GROWTH_FREE: usize = 4;
+
 /// After this the receiver forgets an idle lane. The sender gives a lane away after 10 s, and then
 /// says so with FIRST; 5 s more are how old a datagram may be.
 const IDLE_MAX: Span = Span::secs(15);
 
 const SWEEP_INTERVAL: Span = Span::secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Flags, Kind};
+
+    #[test]
+    fn when_memory_is_used_up_what_waits_leaves_and_nothing_is_lost() {
+        let mut lanes = Lanes::new();
+        let mut stats = InboundStats::default();
+        let packets = (HELD_BYTES_MAX / 2048) as u32;
+        for number in 1..=packets {
+            assert!(!insert(&mut lanes, 2 * number, &mut stats), "waits for the one before");
+        }
+        assert_eq!(lanes.held_bytes(), HELD_BYTES_MAX);
+
+        // One that belongs between those that wait, and one behind them all.
+        let between = insert(&mut lanes, 5, &mut stats);
+        let behind = insert(&mut lanes, 2 * packets + 2, &mut stats);
+
+        let waited = std::iter::from_fn(|| lanes.poll_packet().map(<[u8]>::len)).count() as u32;
+        assert_eq!(waited + u32::from(between) + u32::from(behind), packets + 2);
+        assert_eq!(stats.overflowed, 2);
+        assert_eq!(lanes.held_bytes(), 0);
+        assert!(insert(&mut lanes, 2 * packets + 3, &mut stats), "in order from there on");
+    }
+
+    #[test]
+    fn wide_gaps_in_many_lanes_use_no_more_memory_than_allowed() {
+        let mut lanes = Lanes::new();
+        let mut stats = InboundStats::default();
+        for lane in 1..LANES as u16 {
+            lanes.insert(Time(0), &header(lane, 0xf000), Time(0), &[0; 20], &mut stats);
+        }
+
+        let held: usize = lanes.lanes.iter().flatten().map(|lane| lane.held()).sum();
+        assert!(held <= HELD_MAX, "{held} places");
+        assert!(stats.overflowed > 0);
+    }
+
+    #[test]
+    fn the_unordered_lane_holds_nothing_and_still_finds_duplicates() {
+        let mut lanes = Lanes::new();
+        let mut stats = InboundStats::default();
+        let mut insert =
+            |number| lanes.insert(Time(0), &header(0, number), Time(0), &[], &mut stats);
+
+        assert_eq!([5, 3, 5, 9, 3, 4].map(&mut insert), [true, true, false, true, false, true]);
+        assert_eq!((stats.duplicates, stats.held, stats.late), (2, 0, 0));
+    }
+
+    fn insert(lanes: &mut Lanes, number: u32, stats: &mut InboundStats) -> bool {
+        lanes.insert(Time(0), &header(1, number), Time(u64::from(number)), &[0; 1000], stats)
+    }
+
+    fn header(lane: u16, sequence: u32) -> Inner {
+        let flags = Flags { first: true, ..Flags::default() };
+        Inner { kind: Kind::Packet, flags, lane, class: 3, sequence, stamp: 0 }
+    }
+}

@@ -27,6 +27,12 @@ impl Passage {
         self.steps.push_back((passed, now));
     }
 
+    /// Forgets all but the last step: nobody waits for anything.
+    pub(super) fn shrink(&mut self) {
+        self.steps.drain(..self.steps.len().saturating_sub(1));
+        self.steps.shrink_to_fit();
+    }
+
     /// When everything up to `stamp` was passed; for long ago, the earliest time remembered.
     pub(super) fn passed_at(&self, stamp: Time) -> Option<Time> {
         let at = self.steps.partition_point(|&(passed, _)| passed < stamp);

@@ -48,6 +48,13 @@ impl Batch {
         self.closed = true;
     }
 
+    /// Gives back the memory of an empty batch.
+    pub(super) fn shrink(&mut self) {
+        if self.is_empty() {
+            self.bytes = Vec::new();
+        }
+    }
+
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
         self.count = 0;

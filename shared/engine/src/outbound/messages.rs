@@ -111,7 +111,7 @@ impl Outbound {
         self.reports_sent += 1;
         Message::Feedback(report).emit(&mut payload.bytes);
         payload.report = Some((report.path, report.epoch, report.largest));
-        if self.reports_sent % REPORTS_UNASKED == 0 {
+        if self.reports_sent.is_multiple_of(REPORTS_UNASKED) {
             // Now and then the peer has to acknowledge, or reports would repeat everything.
             Message::Ping.emit(&mut payload.bytes);
             payload.eliciting = true;

@@ -242,6 +242,14 @@ impl Path {
         }
     }
 
+    /// Gives back the memory of buffers.
+    pub(super) fn shrink(&mut self) {
+        self.batch.shrink();
+        self.sent.shrink();
+        self.window.shrink();
+        self.replies.shrink_to_fit();
+    }
+
     pub(super) fn push_sent(&mut self, content: Content, stamp: Time, len: usize, eliciting: bool) {
         self.sent.push(content, stamp, len as u16, eliciting);
         self.stats.datagrams += 1;

@@ -88,7 +88,7 @@ impl Outbound {
             Content::Messages(Messages { report, state }) => {
                 if let Some((path, epoch, largest)) = report {
                     let path = PathId(path);
-                    self.notices.push_back(Told::ReportSeen { path, epoch, largest });
+                    self.notices.push(Told::ReportSeen { path, epoch, largest });
                 }
                 if let Some(state) = state
                     && state == self.state
@@ -194,7 +194,7 @@ impl Outbound {
         path.heard_at = now;
         let tuple = path.tuple;
         let state = path.state;
-        self.notices.push_back(Told::Settled { path: id, tuple });
+        self.notices.push(Told::Settled { path: id, tuple });
         self.push_event(Event::Rebound(id));
         if matches!(state, PathState::Dead | PathState::Suspect) {
             self.enter(now, id, PathState::Up);

@@ -20,8 +20,23 @@ impl Outbound {
         self.review_allowance();
         self.advance_epoch(now);
         self.note_standing(now);
-        if self.slots.used() == 0 {
+        self.rest(now);
+    }
+
+    /// Gives memory back when there has been nothing to do for a while.
+    fn rest(&mut self, now: Time) {
+        if self.slots.used() > 0 {
+            self.busy_at = now;
+            self.resting = false;
+        } else if !self.resting && now.since(self.busy_at) >= REST_AFTER {
+            self.resting = true;
             self.slots.shrink();
+            self.repair.shrink_to_fit();
+            self.settled = Vec::new();
+            self.notices.shrink();
+            for path in self.paths.iter_mut().flatten() {
+                path.shrink();
+            }
         }
     }
 
@@ -192,7 +207,7 @@ impl Outbound {
         if path.claim.is_some_and(|claim| now.since(claim.heard_at) >= CLAIM_FORGOTTEN) {
             path.claim = None;
             let tuple = path.tuple;
-            self.notices.push_back(Told::Settled { path: id, tuple });
+            self.notices.push(Told::Settled { path: id, tuple });
         }
     }
 
@@ -222,6 +237,9 @@ const PRESENT_FOR: Span = Span::millis(500);
 
 /// A claim on a path's address is forgotten when nothing came from the claimant for so long.
 const CLAIM_FORGOTTEN: Span = Span::secs(1);
+
+/// After this long without packets, buffers are given back.
+const REST_AFTER: Span = Span::secs(1);
 
 /// How soon a packet that waits is looked at again, if nothing happens before.
 const RECHECK: Span = Span(500);

@@ -173,11 +173,9 @@ impl SentRing {
         self.trim();
     }
 
-    /// Bytes of memory held beside those of an empty ring.
+    /// Gives back memory that is not used.
     pub(crate) fn shrink(&mut self) {
-        if self.ring.is_empty() {
-            self.ring = VecDeque::new();
-        }
+        self.ring.shrink_to_fit();
     }
 
     fn settle(&mut self, index: u64) -> Option<Sent> {

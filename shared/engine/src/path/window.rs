@@ -110,6 +110,11 @@ impl Window {
         self.refused = true;
     }
 
+    /// Gives back memory: what was measured before a rest says nothing about the time after it.
+    pub(crate) fn shrink(&mut self) {
+        self.samples = VecDeque::new();
+    }
+
     /// Keeps most of the window when the path returns from suspicion.
     pub(crate) fn on_return(&mut self) {
         self.size = (0.7 * self.size).max(FLOOR);

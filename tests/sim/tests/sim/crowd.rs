@@ -1,13 +1,20 @@
 //! Many sessions in one process.
 
+use std::net::SocketAddr;
+
+use engine::aead::Suite;
+use engine::{
+    Ecn, EpochLimits, Filter, FourTuple, Mode, Offload, PathId, Prefix, Session, SessionConfig,
+    Side, Time,
+};
 use lab::link::LinkConfig;
+use sim::packet;
 use sim::world::{CLIENT, SERVER, World, WorldConfig};
 
 use super::scene::{received, stream};
 
 #[test]
 fn a_thousand_sessions_exist_and_speak() {
-    let before = resident_bytes();
     let mut worlds: Vec<World> = (0..SESSIONS).map(world).collect();
     for world in &mut worlds {
         world.run_until(1_000_000);
@@ -23,21 +30,175 @@ fn a_thousand_sessions_exist_and_speak() {
             world.run_until(1_000_000 + step * 100_000);
         }
     }
+
     for (world, flows) in worlds.iter().zip(&flows) {
         for from in [CLIENT, SERVER] {
             let report = received(world, flows[from], from);
             assert_eq!((report.packets_lost, report.packets_received), (0, 100));
         }
     }
-    let speaking = resident_bytes() - before;
-    for world in &mut worlds {
-        world.run_until(40_000_000);
-    }
-    let idle = resident_bytes() - before;
+}
 
-    // A world is two sessions, and the links and senders around them.
-    println!("{} bytes a world while speaking, {} after 38 s", speaking / SESSIONS, idle / SESSIONS);
-    assert!(speaking / SESSIONS < 2 * 128 << 10);
+#[test]
+fn a_session_takes_little_memory_while_it_is_quiet() {
+    if !alone("sim::crowd::a_session_takes_little_memory_while_it_is_quiet") {
+        return;
+    }
+    let quiet = memory_after(8_000_000);
+
+    println!("{quiet} bytes a session, 8 s after it spoke");
+    assert!(quiet <= 64 << 10);
+}
+
+#[test]
+fn a_session_takes_less_memory_when_it_has_been_idle_for_long() {
+    if !alone("sim::crowd::a_session_takes_less_memory_when_it_has_been_idle_for_long") {
+        return;
+    }
+    let idle = memory_after(40_000_000);
+
+    println!("{idle} bytes a session, 40 s after it spoke");
+    assert!(idle <= 20 << 10);
+}
+
+/// Whether this process runs nothing but the test. If not, runs it in one that does, since memory is
+/// that of a process.
+fn alone(test: &str) -> bool {
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let program = std::env::current_exe().expect("a test has a program");
+    let mut command = std::process::Command::new(program);
+    let status = command.args([test, "--exact", "--nocapture"]).env(ALONE, "1").status();
+    assert!(status.expect("the program runs again").success());
+    false
+}
+
+/// Bytes of memory a session when it has spoken and was silent for this span since.
+fn memory_after(span: u64) -> u64 {
+    let before = resident_bytes();
+    // One after the other, so that what the first ones gave back serves the later ones.
+    let pairs: Vec<Pair> = (0..PAIRS)
+        .map(|_| {
+            let mut pair = Pair::new();
+            pair.run_until(1_000_000);
+            for number in 0..200 {
+                pair.speak(number);
+                pair.run_until(1_000_000 + u64::from(number) * 5_000);
+            }
+            pair.run_until(2_000_000 + span);
+            pair
+        })
+        .collect();
+    let used = resident_bytes() - before;
+    assert!(pairs.iter().all(|pair| pair.delivered == [200 * 20; 2]));
+    used / (2 * PAIRS)
+}
+
+/// Two sessions without links between them: what one sends, the other has a millisecond later.
+struct Pair {
+    now: u64,
+    ends: [Session; 2],
+    delivered: [u64; 2],
+}
+
+impl Pair {
+    fn new() -> Self {
+        let mut ends = [session(Side::Client), session(Side::Server)];
+        for path in [0, 1] {
+            ends[CLIENT].outbound.open_path(Time(0), PathId(path), tuple(path), path);
+        }
+        Self { now: 0, ends, delivered: [0; 2] }
+    }
+
+    /// Lets both ends send twenty packets of one of eight flows.
+    fn speak(&mut self, number: u16) {
+        for end in [CLIENT, SERVER] {
+            let ours = ([10, 0, 0, end as u8], 1000 + number % 8).into();
+            let theirs = ([10, 0, 1, 1], 80).into();
+            let tuple = packet::FourTuple { local: ours, remote: theirs };
+            for _ in 0..20 {
+                let bytes = packet::udp(tuple, 0, number, &[0; 1000]);
+                let outbound = &mut self.ends[end].outbound;
+                outbound.handle_packet(Time(self.now), Offload::default(), &bytes);
+            }
+        }
+        self.carry();
+    }
+
+    fn run_until(&mut self, end: u64) {
+        loop {
+            let next = self.ends.iter().map(|end| end.poll_timeout(Time(self.now)).0).min();
+            let next = next.unwrap_or(u64::MAX).max(self.now + 1_000);
+            if next > end {
+                return;
+            }
+            self.now = next;
+            for end in &mut self.ends {
+                end.handle_timeout(Time(next));
+            }
+            self.carry();
+        }
+    }
+
+    fn carry(&mut self) {
+        let mut busy = true;
+        while busy {
+            busy = false;
+            for from in [CLIENT, SERVER] {
+                let datagrams = datagrams(&mut self.ends[from], self.now);
+                busy |= !datagrams.is_empty();
+                self.now += 1_000 * u64::from(busy);
+                self.receive(1 - from, datagrams);
+            }
+        }
+    }
+
+    fn receive(&mut self, to: usize, datagrams: Vec<(u8, Vec<u8>)>) {
+        let (now, end) = (Time(self.now), &mut self.ends[to]);
+        for (path, mut bytes) in datagrams {
+            let inbound = &mut end.inbound;
+            let first = inbound.handle_datagram(now, &tuple(path), Ecn::NotEct, &mut bytes);
+            self.delivered[to] += u64::from(first.is_some());
+            while inbound.poll_packet().is_some() {
+                self.delivered[to] += 1;
+            }
+        }
+        end.exchange(now);
+        while end.outbound.poll_event().is_some() {}
+    }
+}
+
+fn datagrams(end: &mut Session, now: u64) -> Vec<(u8, Vec<u8>)> {
+    let mut all = Vec::new();
+    while let Some(transmit) = end.outbound.poll_transmit(Time(now)) {
+        let segments = transmit.bytes.chunks(transmit.segment_size);
+        all.extend(segments.map(|bytes| (transmit.path.0, bytes.to_vec())));
+    }
+    all
+}
+
+fn session(side: Side) -> Session {
+    let all: Vec<Prefix> = Prefix::new([0; 4].into(), 0).into_iter().collect();
+    Session::new(
+        Time(0),
+        SessionConfig {
+            side,
+            suite: Suite::Aes256Gcm,
+            root: [1; 32].into(),
+            activation: [2; 16],
+            peer_slot: 1,
+            filter: Filter::Destinations(all),
+            mode: Mode::Split,
+            epoch_limits: EpochLimits::default(),
+            seed: [3; 32],
+        },
+    )
+}
+
+fn tuple(path: u8) -> FourTuple {
+    let remote: SocketAddr = ([10, 9, path, 1], 4433).into();
+    FourTuple { socket: path.into(), local: None, remote }
 }
 
 fn world(seed: u64) -> World {
@@ -53,3 +214,8 @@ fn resident_bytes() -> u64 {
 }
 
 const SESSIONS: u64 = 1_000;
+
+const ALONE: &str = "HAWSER_ALONE";
+
+/// Enough to make the pages of memory that are in use anyway a small part.
+const PAIRS: u64 = 300;

@@ -82,7 +82,10 @@ fn tcp_goes_on_over_the_other_link() {
         );
         assert!(gap < 300_000);
         assert!(alone > 0.9 * left * scene::PAYLOAD_SHARE, "{alone} Mbit/s on the link left");
-        assert!(together > 0.9 * 150.0 * scene::PAYLOAD_SHARE, "{together} Mbit/s after the return");
+        assert!(
+            together > 0.9 * 150.0 * scene::PAYLOAD_SHARE,
+            "{together} Mbit/s after the return"
+        );
     }
 }
 

@@ -21,7 +21,6 @@ struct Sender {
     next: BTreeMap<u16, u32>,
     /// The largest number of each flow that was delivered.
     newest: BTreeMap<u16, u32>,
-    delivered: u64,
     inversions: u64,
 }
 
@@ -68,11 +67,6 @@ impl Model {
         }
     }
 
-    /// How many packets of one end's were delivered.
-    pub(super) fn delivered(&self, end: usize) -> u64 {
-        self.ends[end].delivered
-    }
-
     /// How many of one end's were delivered after a later one of their flow.
     pub(super) fn inversions(&self, end: usize) -> u64 {
         self.ends[end].inversions
@@ -100,7 +94,6 @@ impl Sender {
         let sent = self.pending.remove(&(flow, number));
         let sent = sent.unwrap_or_else(|| panic!("{flow}/{number} twice, or never sent"));
         assert_eq!(sent, bytes, "{flow}/{number} was changed");
-        self.delivered += 1;
         let newest = self.newest.entry(flow).or_default();
         self.inversions += u64::from(number < *newest);
         *newest = number.max(*newest);
@@ -110,7 +103,7 @@ impl Sender {
 /// Even flows are IPv4, odd ones IPv6.
 fn tuple(end: usize, flow: u16) -> FourTuple {
     let port = 2000 + flow;
-    let tuple = if flow % 2 == 0 {
+    let tuple = if flow.is_multiple_of(2) {
         FourTuple { local: ([10, 0, 0, 2], port).into(), remote: ([10, 0, 0, 1], 9).into() }
     } else {
         let ours = [0xfd00, 0, 0, 0, 0, 0, 0, 2];

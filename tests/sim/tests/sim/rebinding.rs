@@ -39,7 +39,10 @@ fn a_rebinding_on_the_only_path_is_a_short_gap() {
     world.run_for(9_000_000);
 
     let [up, down] = [CLIENT, SERVER].map(|from| received(&world, streams[from], from));
-    println!("lost {} up, {} down; gap {} us down", up.packets_lost, down.packets_lost, down.gap_max);
+    println!(
+        "lost {} up, {} down; gap {} us down",
+        up.packets_lost, down.packets_lost, down.gap_max
+    );
     assert_eq!(up.packets_lost, 0);
     // What was sent to the address that is gone: one way up, and the time to be sure of it.
     assert!(down.packets_lost <= 60, "{} lost", down.packets_lost);

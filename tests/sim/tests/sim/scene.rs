@@ -38,11 +38,7 @@ pub(super) fn stream(world: &mut World, from: usize, interval: u64, count: u64) 
     let config = CbrConfig { tuple, packet_len: 200, interval, start: world.now(), count };
     let sender = Box::new(CbrSender::new(config));
     let receiver = Box::new(CbrReceiver::new(tuple.reversed()));
-    if from == CLIENT {
-        world.add_flow(sender, receiver)
-    } else {
-        world.add_flow(receiver, sender)
-    }
+    if from == CLIENT { world.add_flow(sender, receiver) } else { world.add_flow(receiver, sender) }
 }
 
 /// What the receiver of a stream saw, after everything had time to arrive. Counts as lost what was

@@ -72,13 +72,7 @@ fn two_paths_through_one_bottleneck_are_as_good_as_one() {
 }
 
 /// The goodput of one flow after its start, as a share of what this rate in Mbit/s could carry.
-fn share(
-    links: Vec<LinkConfig>,
-    rate: u64,
-    from: usize,
-    congestion: Congestion,
-    seed: u64,
-) -> f64 {
+fn share(links: Vec<LinkConfig>, rate: u64, from: usize, congestion: Congestion, seed: u64) -> f64 {
     let mut world = opened(WorldConfig::symmetric(links, seed));
     let flow = scene::tcp(&mut world, from, congestion, 1438);
     world.run_for(5_000_000);
