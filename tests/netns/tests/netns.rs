@@ -1,0 +1,25 @@
+//! The real programs in namespaces. Figures are printed as `FIGURE name value unit`.
+
+#![expect(clippy::disallowed_methods, reason = "tests of real programs wait in real time")]
+
+#[path = "netns/traffic.rs"]
+mod traffic;
+
+#[path = "netns/aggregation.rs"]
+mod aggregation;
+#[path = "netns/clients.rs"]
+mod clients;
+#[path = "netns/duplicate.rs"]
+mod duplicate;
+#[path = "netns/errors.rs"]
+mod errors;
+#[path = "netns/failover.rs"]
+mod failover;
+#[path = "netns/host.rs"]
+mod host;
+#[path = "netns/links.rs"]
+mod links;
+#[path = "netns/restart.rs"]
+mod restart;
+#[path = "netns/security.rs"]
+mod security;
