@@ -114,6 +114,11 @@ impl Inbound {
         for path in 0..PATHS_MAX {
             self.poll_report(now, path);
         }
+        for index in bits(self.live) {
+            if self.paths[index].as_mut().is_some_and(|path| path.poll_faded(now)) {
+                self.notices.push(Heard::Faded(PathId(index as u8)));
+            }
+        }
         if self.lanes.sweep(now) {
             self.passage.shrink();
             self.notices.shrink();
@@ -124,7 +129,9 @@ impl Inbound {
     pub fn poll_timeout(&self) -> Time {
         let reports = self.paths.iter().flatten().map(|path| path.poll_timeout());
         let lanes = self.lanes.poll_timeout(&self.patience());
-        reports.min().unwrap_or(Time::MAX).min(lanes)
+        let live = bits(self.live).filter_map(|index| self.paths[index].as_ref());
+        let faded = live.map(|path| path.fades_at()).min().unwrap_or(Time::MAX);
+        reports.min().unwrap_or(Time::MAX).min(lanes).min(faded)
     }
 
     /// The next thing that [`Outbound`](crate::Outbound) has to hear.

@@ -15,6 +15,8 @@ pub enum Heard {
     Close(PathId),
     /// Something authentic arrived in a key epoch newer than any before.
     Epoch(u32),
+    /// The peer has something on its way on a path, and nothing comes.
+    Faded(PathId),
     /// The peer says what arrived on one of our paths.
     Feedback {
         /// What it says.

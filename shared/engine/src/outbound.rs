@@ -218,15 +218,16 @@ impl Outbound {
             return;
         };
         let stored = self.slots.packet_mut(slot);
-        if self.tunnel_mtu > 0 {
-            clamp::clamp(stored, &headers, self.tunnel_mtu);
-        }
         if let (1, Some((start, offset))) = (cut.count, offload.checksum)
             && !segment::complete(stored, start, offset)
         {
             self.slots.release(slot);
             self.stats.dropped_malformed += 1;
             return;
+        }
+        // After the checksum: what the kernel leaves in its place is no checksum to correct.
+        if self.tunnel_mtu > 0 {
+            clamp::clamp(self.slots.packet_mut(slot), &headers, self.tunnel_mtu);
         }
         let bytes_max = self.flow_bytes_max();
         if !self.ingress.push(now, headers.flow(), slot, cut, packet.len(), bytes_max) {
@@ -287,6 +288,12 @@ impl Outbound {
                 }
             }
             Heard::Epoch(epoch) => self.on_epoch(now, epoch),
+            // Our own datagram opens a NAT that has forgotten the path, and shows whether it lives.
+            Heard::Faded(path) => {
+                if let Some(path) = self.path_mut(path) {
+                    path.probe.next_at = path.probe.next_at.min(now);
+                }
+            }
             Heard::Feedback { report, stamp, at } => self.on_feedback(now, &report, stamp, at),
             Heard::Moved { path, from, bytes } => self.on_moved(now, path, from, bytes),
             Heard::Opened { path, from } => {

@@ -78,6 +78,8 @@ pub struct InboundStats {
     pub late: u64,
     /// Packets given up: those not counted late as well are lost.
     pub skipped: u64,
+    /// Of those given up, how many might still have come, but not within the longest wait.
+    pub expired: u64,
     /// Datagrams too short, of an unknown kind, or with content that makes no sense.
     pub malformed: u64,
     /// Datagrams whose tag did not hold.

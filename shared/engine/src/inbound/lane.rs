@@ -155,18 +155,21 @@ impl Lane {
     }
 
     /// Gives up what can't come any more, or was waited for long enough. Calls `deliver` for what
-    /// may leave, and returns how many packets were given up.
+    /// may leave. Returns how many packets were given up, and for how many of these there was hope.
     pub(super) fn release(
         &mut self,
         now: Time,
         patience: &Patience<'_>,
         mut deliver: impl FnMut(SlotId),
-    ) -> u64 {
-        let mut skipped = 0;
+    ) -> (u64, u64) {
+        let (mut skipped, mut expired) = (0, 0);
         while self.is_blocked() && now >= self.give_up_at(patience) {
-            skipped += self.skip(&mut deliver);
+            let hope = self.hopeless_at(patience) > now;
+            let gap = self.skip(&mut deliver);
+            skipped += gap;
+            expired += if hope { gap } else { 0 };
         }
-        skipped
+        (skipped, expired)
     }
 
     /// Delivers everything that waits, and returns how many packets were given up for it.
@@ -189,10 +192,14 @@ impl Lane {
 
     /// When [`release`](Self::release) has something to do even if nothing more arrives.
     pub(super) fn give_up_at(&self, patience: &Patience<'_>) -> Time {
-        let bound = self.held_since + patience.hold_max;
+        (self.held_since + patience.hold_max).min(self.hopeless_at(patience))
+    }
+
+    /// When what the gap waits for can't come any more.
+    fn hopeless_at(&self, patience: &Patience<'_>) -> Time {
         match patience.passage.passed_at(self.successor) {
-            Some(passed) => bound.min(passed.max(self.held_since) + patience.allowance),
-            None => bound,
+            Some(passed) => passed.max(self.held_since) + patience.allowance,
+            None => Time::MAX,
         }
     }
 
@@ -346,12 +353,12 @@ mod tests {
 
         let mut passage = Passage::default();
         passage.on_passed(Time(20), Time(4));
-        assert_eq!(lane.release(Time(20), &patience(&passage), |slot| out.push(slot)), 0);
+        assert_eq!(lane.release(Time(20), &patience(&passage), |slot| out.push(slot)), (0, 0));
         passage.on_passed(Time(30), Time(5));
         let passed = patience(&passage);
-        assert_eq!(lane.release(Time(30), &passed, |slot| out.push(slot)), 0);
+        assert_eq!(lane.release(Time(30), &passed, |slot| out.push(slot)), (0, 0));
         assert_eq!(lane.give_up_at(&passed), Time(130));
-        assert_eq!(lane.release(Time(130), &passed, |slot| out.push(slot)), 1);
+        assert_eq!(lane.release(Time(130), &passed, |slot| out.push(slot)), (1, 0));
 
         assert_eq!(out, [slot]);
         assert_eq!(lane.place(Time(140), 0).1, Place::Late);

@@ -85,7 +85,9 @@ impl Lanes {
                 continue;
             };
             let ready = &mut self.ready;
-            stats.skipped += lane.release(now, patience, |slot| ready.push_back(slot));
+            let (skipped, expired) = lane.release(now, patience, |slot| ready.push_back(slot));
+            stats.skipped += skipped;
+            stats.expired += expired;
             if lane.is_blocked() {
                 at += 1;
             } else {

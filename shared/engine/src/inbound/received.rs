@@ -23,6 +23,9 @@ pub(super) struct Received {
     current: u32,
     /// An epoch that came to its end before all that arrived in it was reported.
     ended: Option<u32>,
+    heard_at: Time,
+    /// Whether the path's silence was told.
+    faded: bool,
     owed: Owed,
     pub(super) stats: PathReceived,
 }
@@ -60,6 +63,8 @@ impl Received {
             reordered_at: Time::ZERO,
             epochs: [const { None }; 4],
             current: 0,
+            heard_at: Time::ZERO,
+            faded: false,
             ended: None,
             owed: Owed::default(),
             stats: PathReceived::default(),
@@ -105,6 +110,8 @@ impl Received {
 
     /// Notes a datagram's stamp and what it means for the report.
     pub(super) fn on_stamp(&mut self, now: Time, stamp: Time, bytes: usize, eliciting: bool) {
+        self.heard_at = now;
+        self.faded = false;
         if stamp >= self.watermark {
             self.watermark = stamp;
         } else {
@@ -123,6 +130,18 @@ impl Received {
             owed.eliciting += 1;
             owed.since.get_or_insert(now);
         }
+    }
+
+    /// When the silence of a path that the peer is using becomes strange.
+    pub(super) fn fades_at(&self) -> Time {
+        if self.faded { Time::MAX } else { self.heard_at + FADED_AFTER }
+    }
+
+    /// Whether the path's silence is strange and has not been told.
+    pub(super) fn poll_faded(&mut self, now: Time) -> bool {
+        let faded = now >= self.fades_at();
+        self.faded |= faded;
+        faded
     }
 
     /// Asks for a report at once: congestion was marked, or the path was silent before.
@@ -262,6 +281,10 @@ const INTERVAL_LONE: Span = Span::millis(20);
 
 /// Reports cost at most one byte in this many received.
 const BUDGET: usize = 10;
+
+/// A sender with something on its way marks the path after 5, 10, 20 and 40 ms without data, and
+/// says that it is quiet soon after.
+const FADED_AFTER: Span = Span::millis(150);
 
 /// How long a path is taken to reorder after it did.
 const REORDERING_MEMORY: Span = Span::secs(10);

@@ -50,7 +50,10 @@ impl Outbound {
             _ => Span::ZERO,
         };
         let rtt = up().map(|path| path.rtt.smoothed()).max().unwrap_or_default();
+        // A queue in the network, on the path that everything takes, is as good as one of ours.
+        let saturated = up().any(|path| path.live && path.window.is_saturated());
         let standing = &mut self.standing;
+        standing.backlogged |= saturated;
         if self.ingress.segments() > 0 {
             let since = *standing.since.get_or_insert(now);
             standing.empty_since = None;

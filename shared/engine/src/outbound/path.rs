@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::batch::Batch;
+use super::{batch::Batch, data::GIVE_UP_AFTER};
 use crate::{
     path::{
         FourTuple, PathId, PathState,
@@ -166,10 +166,12 @@ impl Path {
 
     /// Whether a datagram of this length may go now, as far as window and pace are concerned.
     pub(super) fn has_room(&self, now: Time, len: usize) -> bool {
-        !self.blocked
-            && !self.sent.is_full()
-            && self.sent.in_flight() + len as u64 <= self.window.size()
-            && self.next_send <= now + TURN
+        !self.blocked && !self.is_full(len) && self.next_send <= now + TURN
+    }
+
+    /// Whether a datagram of this length would exceed the window.
+    pub(super) fn is_full(&self, len: usize) -> bool {
+        self.sent.is_full() || self.sent.in_flight() + len as u64 > self.window.size()
     }
 
     /// Charges a datagram to the pace.
@@ -248,6 +250,21 @@ impl Path {
         self.sent.shrink();
         self.window.shrink();
         self.replies.shrink_to_fit();
+    }
+
+    /// How long what was sent is remembered: until long after the path is suspected for it.
+    pub(super) fn memory(&self) -> Span {
+        GIVE_UP_AFTER.max(self.patience() * 2)
+    }
+
+    /// When the pace lets a datagram go, if nothing else keeps it from going.
+    pub(super) fn paced_until(&self, now: Time) -> Time {
+        let full = usize::from(self.packet_max()) + OVERHEAD;
+        if !self.is_full(full) && self.next_send > now + TURN {
+            self.next_send - TURN
+        } else {
+            Time::MAX
+        }
     }
 
     pub(super) fn push_sent(&mut self, content: Content, stamp: Time, len: usize, eliciting: bool) {

@@ -120,7 +120,7 @@ impl Outbound {
         }
     }
 
-    fn on_lost(&mut self, now: Time, id: PathId, sent: &Sent) {
+    pub(super) fn on_lost(&mut self, now: Time, id: PathId, sent: &Sent) {
         let Content::Packet(segment, copied) = sent.content else { return };
         if let Some(path) = self.path_mut(id) {
             let size = sent.len + path.outer_len() as u16;
@@ -196,6 +196,8 @@ impl Outbound {
         let state = path.state;
         self.notices.push(Told::Settled { path: id, tuple });
         self.push_event(Event::Rebound(id));
+        // What was sent to the address before is lost, most likely.
+        self.reinject(id);
         if matches!(state, PathState::Dead | PathState::Suspect) {
             self.enter(now, id, PathState::Up);
         }

@@ -50,14 +50,15 @@ impl Outbound {
             }
             say |= path.state_due || !path.replies.is_empty() || !path.batch.is_empty();
             next = next.min(path.probe.next_at).min(path.mark_at()).min(path.quiet_at());
+            next = next.min(path.sent.front().map_or(Time::MAX, |sent| sent + path.memory()));
             if path.state == PathState::Up {
-                next = next.min(path.mtu.poll_timeout());
-                if !self.is_sole(path.id) || path.is_overdue(now) {
-                    next = next.min(path.overdue_at().max(now + OVERDUE_RECHECK));
-                }
+                let overdue = path.overdue_at();
+                // A lone path is not suspected, but probed until something is heard of it.
+                let probe = path.probe.sent_at + path.patience();
+                let lone = overdue <= now && self.is_sole(path.id);
+                next = next.min(path.mtu.poll_timeout()).min(if lone { probe } else { overdue });
                 if waiting {
-                    // What could go at once has gone: this waits for the pace, or for the scheduler.
-                    next = next.min((path.next_send - super::path::TURN).max(now + RECHECK));
+                    next = next.min(path.paced_until(now));
                 }
             }
             if path.state == PathState::Suspect {
@@ -69,6 +70,11 @@ impl Outbound {
         }
         if say {
             return now;
+        }
+        if waiting {
+            // What could go at once has gone: the rest waits for feedback, for the pace, or for the
+            // scheduler, whose patience may end.
+            next = next.min(now + RECHECK);
         }
         next.min(self.state_repeat_at())
     }
@@ -175,6 +181,7 @@ impl Outbound {
             self.announce_state();
         }
         self.watch_claim(now, id);
+        self.expire(now, id);
         let Some(path) = self.path_mut(id) else { return };
         match path.state {
             PathState::Up if path.is_overdue(now) => {
@@ -199,6 +206,25 @@ impl Outbound {
             | PathState::Up
             | PathState::Validating => {}
         }
+    }
+
+    /// Gives up what was sent so long ago that nobody waits for it, even if nothing is heard of it.
+    fn expire(&mut self, now: Time, id: PathId) {
+        let Some(path) = self.path_mut(id) else { return };
+        let memory = path.memory();
+        if path.sent.front().is_none_or(|sent| sent + memory > now) {
+            return;
+        }
+        let mut settled = std::mem::take(&mut self.settled);
+        settled.clear();
+        if let Some(path) = self.path_mut(id) {
+            path.sent.lose(now - memory + Span(1), |sent| settled.push(*sent));
+            path.stats.lost += settled.len() as u64;
+        }
+        for sent in &settled {
+            self.on_lost(now, id, sent);
+        }
+        self.settled = settled;
     }
 
     /// Forgets a claim on the path's address that was not repeated.
@@ -242,7 +268,4 @@ const CLAIM_FORGOTTEN: Span = Span::secs(1);
 const REST_AFTER: Span = Span::secs(1);
 
 /// How soon a packet that waits is looked at again, if nothing happens before.
-const RECHECK: Span = Span(500);
-
-/// Overdue datagrams are looked at again this often.
-const OVERDUE_RECHECK: Span = Span::millis(5);
+const RECHECK: Span = Span::millis(5);

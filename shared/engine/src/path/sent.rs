@@ -107,6 +107,11 @@ impl SentRing {
         self.eliciting > 0
     }
 
+    /// When the oldest datagram that is not settled was sent.
+    pub(crate) fn front(&self) -> Option<Time> {
+        self.ring.front().map(|sent| sent.stamp)
+    }
+
     /// When the oldest datagram that elicits an acknowledgement was sent.
     pub(crate) fn oldest(&self) -> Option<Time> {
         self.ring.iter().find(|sent| !sent.settled && sent.eliciting).map(|sent| sent.stamp)

@@ -32,6 +32,7 @@ pub(crate) struct Window {
     rate: f64,
     /// The best rate of the last half minute.
     rate_best: f64,
+    /// The queue's mean delay over the last round trip, in microseconds.
     queue: f64,
     cut_at: Time,
     queued_since: Option<Time>,
@@ -100,9 +101,22 @@ impl Window {
     }
 
     /// The rate to send at: somewhat above what fills the window in a round trip, so that it only
-    /// smooths.
+    /// smooths. While a queue stands on the path, not more than arrives, so that what exceeds it
+    /// shows on our side; but a rate that is the sender's own, or old, must not hold it back.
     pub(crate) fn pace(&self, rtt_min: Span) -> u64 {
-        (PACE_GAIN * self.size / (rtt_min + FEEDBACK_INTERVAL).as_secs_f64()) as u64
+        let filling = self.size / (rtt_min + FEEDBACK_INTERVAL).as_secs_f64();
+        let fastest = PACE_GAIN * filling;
+        let pace = if self.is_saturated() {
+            self.rate.max(PACE_FLOOR * filling).min(fastest)
+        } else {
+            fastest
+        };
+        pace as u64
+    }
+
+    /// Whether a queue has been standing on the path for a round trip: it carries what it can.
+    pub(crate) fn is_saturated(&self) -> bool {
+        self.queue > SATURATED + self.jitter
     }
 
     /// Notes that something could have been sent, and the window or the pace refused it.
@@ -248,6 +262,13 @@ const SIZE_MAX: f64 = 60e6;
 /// The queue that we want on a path without jitter, in microseconds.
 const TARGET: f64 = 5_000.0;
 
+/// A saturated path is paced at no less than this share of what fills its window: a path whose delay
+/// has grown for another reason than a queue gets out of it within a few round trips.
+const PACE_FLOOR: f64 = 0.15;
+
+/// A mean queue of less is made by the bursts of senders, in microseconds.
+const SATURATED: f64 = 2000.0;
+
 /// Above (loop + target) / loop, or the pace would keep the window from growing.
 const PACE_GAIN: f64 = 1.25;
 
@@ -309,6 +330,35 @@ mod tests {
         }
 
         assert!(window.size() >= before * 9 / 10, "{} of {before}", window.size());
+    }
+
+    #[test]
+    fn a_path_with_a_standing_queue_is_paced_at_what_arrives() {
+        let mut window = Window::new();
+        let rtt = Span::millis(20);
+        drive(&mut window, 12_500_000, rtt, 400);
+        let free = window.pace(rtt);
+        let report = |delay| Progress {
+            bytes: 12_500_000 / 200,
+            delay_mean: delay,
+            delay_min: delay,
+            lost: 0,
+            marked: false,
+            rtt,
+            rtt_min: rtt,
+        };
+
+        for step in 0..40 {
+            window.on_feedback(Time(2_000_000 + step * 5_000), &report(15_000));
+        }
+
+        assert!(window.is_saturated());
+        let pace = window.pace(rtt) as f64;
+        assert!((12.0e6..13.0e6).contains(&pace), "{pace}, and {free} without a queue");
+        for step in 0..40 {
+            window.on_feedback(Time(2_200_000 + step * 5_000), &report(10_000));
+        }
+        assert!(!window.is_saturated() && window.pace(rtt) > 14_000_000);
     }
 
     struct Link {

@@ -1,7 +1,7 @@
 //! Links that die in silence, and return.
 
 use engine::{Event, PathState};
-use lab::link::{Change, Switch};
+use lab::link::{Change, LinkConfig, Switch};
 use sim::flow::Congestion;
 use sim::world::{CLIENT, SERVER, World, WorldConfig};
 
@@ -118,6 +118,56 @@ fn both_links_dead_for_ten_seconds_are_used_again_within_three() {
         assert!(report.one_way_delay.max < 100_000.0, "{:?}", report.one_way_delay);
         assert_eq!(world.path_state(from, 0), Some(PathState::Up));
         assert_eq!(world.path_state(from, 1), Some(PathState::Up));
+    }
+}
+
+#[test]
+fn a_link_by_satellite_opens_and_returns() {
+    let links = vec![LinkConfig::mbit(50, 10_000), LinkConfig::mbit(20, 300_000)];
+    let mut world = World::new(WorldConfig::symmetric(links, 8));
+    world.run_until(2_000_000);
+    for end in [CLIENT, SERVER] {
+        assert_eq!(world.path_state(end, 1), Some(PathState::Up));
+    }
+
+    black_hole(&mut world, 1, Switch::On);
+    world.run_for(20_000_000);
+    for end in [CLIENT, SERVER] {
+        assert_eq!(world.path_state(end, 1), Some(PathState::Dead));
+    }
+    black_hole(&mut world, 1, Switch::Off);
+    world.run_for(3_000_000);
+
+    for end in [CLIENT, SERVER] {
+        assert_eq!(world.path_state(end, 1), Some(PathState::Up));
+    }
+}
+
+#[test]
+fn the_only_link_is_used_again_as_soon_as_it_returns() {
+    let links = vec![LinkConfig::mbit(50, 20_000)];
+    let mut world = opened(WorldConfig::symmetric(links, 7));
+    for from in [CLIENT, SERVER] {
+        stream(&mut world, from, 1_000, 40_000);
+    }
+    world.run_for(2_000_000);
+    black_hole(&mut world, 0, Switch::On);
+    let (steps, sent) = (world.steps(), world.sent(CLIENT).0);
+    world.run_for(30_000_000);
+    let (steps, sent) = (world.steps() - steps, world.sent(CLIENT).0 - sent);
+    println!("{steps} steps and {sent} datagrams of the client's in 30 s of darkness");
+    assert!(sent < 10_000);
+    assert_eq!(world.path_state(CLIENT, 0), Some(PathState::Up), "there is nothing to turn to");
+
+    black_hole(&mut world, 0, Switch::Off);
+    world.run_for(300_000);
+    let fresh = [CLIENT, SERVER].map(|from| stream(&mut world, from, 1_000, 1_000));
+    world.run_for(3_000_000);
+
+    for (flow, from) in fresh.into_iter().zip([CLIENT, SERVER]) {
+        let report = received(&world, flow, from);
+        assert_eq!(report.packets_lost, 0);
+        assert!(report.one_way_delay.p99 < 100_000.0, "{:?}", report.one_way_delay);
     }
 }
 

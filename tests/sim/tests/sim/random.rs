@@ -12,7 +12,8 @@ use super::replay::with_seeds;
 
 #[test]
 fn whatever_happens_packets_arrive_once_unchanged_and_in_order() {
-    with_seeds("whatever_happens_packets_arrive_once_unchanged_and_in_order", 60, |seed| {
+    let failed = &[84, 92, 172, 1099, 3003, 3056, 3252];
+    with_seeds("whatever_happens_packets_arrive_once_unchanged_and_in_order", 60, failed, |seed| {
         let mut run = Run::new(seed);
         for _ in 0..OPERATIONS {
             run.operate();
@@ -27,7 +28,7 @@ fn whatever_happens_packets_arrive_once_unchanged_and_in_order() {
 
 #[test]
 fn the_same_seed_gives_the_same_trace() {
-    with_seeds("the_same_seed_gives_the_same_trace", 6, |seed| {
+    with_seeds("the_same_seed_gives_the_same_trace", 6, &[], |seed| {
         let trace = |seed| {
             let mut run = Run::new(seed);
             for _ in 0..OPERATIONS {
@@ -225,11 +226,12 @@ impl Run {
 
         self.world.run_for(60_000_000);
 
-        // Each end probes each path each 5 s; a probe is answered, and both are acknowledged.
+        // Each end probes each path each 5 s; a probe is answered, both are acknowledged, and now and
+        // then that is acknowledged too.
         let paths = self.lines as u64;
         for end in [CLIENT, SERVER] {
             let datagrams = self.world.sent(end).0 - sent[end];
-            assert!(datagrams <= 60 / 5 * 5 * paths, "{datagrams} datagrams in an idle minute");
+            assert!(datagrams <= 60 / 5 * 7 * paths, "{datagrams} datagrams in an idle minute");
         }
         let steps = self.world.steps() - steps;
         assert!(steps <= 60 * 20 * paths, "{steps} steps in an idle minute");

@@ -13,7 +13,7 @@ use super::replay::with_seeds;
 
 #[test]
 fn no_packet_that_can_still_come_is_given_up() {
-    with_seeds("no_packet_that_can_still_come_is_given_up", 100, |seed| {
+    with_seeds("no_packet_that_can_still_come_is_given_up", 100, &[462, 1241], |seed| {
         let mut random = StdRng::seed_from_u64(seed);
         let links = (0..random.random_range(1..=4)).map(|_| lossless(&mut random)).collect();
         let mode = Mode::ALL[random.random_range(0..3)];
@@ -36,15 +36,17 @@ fn no_packet_that_can_still_come_is_given_up() {
         model.check(&mut world);
         for end in [CLIENT, SERVER] {
             let stats = world.session(end).inbound.stats();
-            assert_eq!((stats.late, stats.skipped, stats.overflowed), (0, 0, 0), "{stats:?}");
-            assert_eq!(model.inversions(end), 0);
+            // With a queue on the slow path, a packet may take longer than anything is waited for.
+            let given_up = (stats.skipped - stats.expired, stats.overflowed);
+            assert_eq!(given_up, (0, 0), "{stats:?}");
+            assert!(stats.late <= stats.expired && model.inversions(1 - end) <= stats.late);
         }
     });
 }
 
 #[test]
 fn nobody_waits_for_a_packet_that_cannot_come() {
-    with_seeds("nobody_waits_for_a_packet_that_cannot_come", 60, |seed| {
+    with_seeds("nobody_waits_for_a_packet_that_cannot_come", 60, &[173, 190, 246], |seed| {
         let mut random = StdRng::seed_from_u64(seed);
         let delays = [random.random_range(500..30_000), random.random_range(500..60_000)];
         let links = delays.map(|delay| LinkConfig::mbit(50, delay)).to_vec();

@@ -31,7 +31,7 @@ pub(super) fn opened(config: WorldConfig) -> World {
 
 /// A stream of numbered packets of 200 bytes from one end, that begins at once.
 pub(super) fn stream(world: &mut World, from: usize, interval: u64, count: u64) -> usize {
-    let port = 4000 + 2 * (world.now() % 10_000) as u16 + from as u16;
+    let port = 4000 + 2 * (world.now() / 1_000 % 20_000) as u16 + from as u16;
     let tuple =
         FourTuple { local: ([10, 0, 0, 2], port).into(), remote: ([10, 0, 0, 1], 9).into() };
     let tuple = if from == CLIENT { tuple } else { tuple.reversed() };

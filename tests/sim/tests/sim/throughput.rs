@@ -22,30 +22,37 @@ fn a_single_link_carries_what_it_can() {
 
 #[test]
 fn one_flow_fills_both_links() {
-    for congestion in [Cubic, Bbr] {
+    for (congestion, wanted) in [(Cubic, 0.97), (Bbr, 0.95)] {
         for from in [CLIENT, SERVER] {
-            let share = share(flagship(), 150, from, congestion, 4);
-            println!("flagship {congestion:?} from {from}: {share:.3}");
-            assert!(share >= if congestion == Cubic { 0.97 } else { 0.95 });
+            for seed in 0..3 {
+                let share = share(flagship(), 150, from, congestion, seed);
+                println!("flagship {congestion:?} from {from} seed {seed}: {share:.3}");
+                assert!(share >= wanted);
+            }
         }
     }
 }
 
 #[test]
 fn a_bad_second_link_does_no_harm() {
-    for (congestion, wanted) in [(Cubic, 1.1), (Bbr, 0.95)] {
+    // BBR may settle on the better link alone, which is no loss; CUBIC gains from both.
+    for (congestion, worst, mean) in [(Cubic, 1.0, 1.15), (Bbr, 0.95, 1.1)] {
+        let mut gains = Vec::new();
         for seed in 0..3 {
             for from in [CLIENT, SERVER] {
                 let alone = share(flagship()[..1].to_vec(), 100, from, congestion, seed);
                 let both = share(flagship_lte(), 100, from, congestion, seed);
+                let gain = both / alone;
                 println!(
-                    "LTE {congestion:?} from {from} seed {seed}: {:.2} of the better link, {:.3}",
-                    both / alone,
+                    "LTE {congestion:?} from {from} seed {seed}: {gain:.2}, {:.3}",
                     both / 1.5
                 );
-                assert!(both / alone >= wanted);
+                assert!(gain >= worst);
+                gains.push(gain);
             }
         }
+        let all: f64 = gains.iter().sum();
+        assert!(all / gains.len() as f64 >= mean, "{congestion:?}: {gains:?}");
     }
 }
 
