@@ -96,9 +96,9 @@ impl DriverThread {
         };
         let mut ready = [Ready::default(); READY_MAX];
         let count = self.poller.wait(wait, &mut ready)?;
-        let now = clock::since_boot();
         let mut going = true;
         for ready in &ready[..count] {
+            let now = clock::since_boot();
             match ready.key {
                 WAKE => going = self.obey(now),
                 TUN => self.read_tun(now)?,
@@ -108,11 +108,13 @@ impl DriverThread {
                         self.unblock(number);
                     }
                     if ready.readable {
-                        self.read_socket(now, number);
+                        self.read_socket(number);
                     }
                 }
             }
         }
+        // What is sent is stamped with the time at which it is sent.
+        let now = clock::since_boot();
         while let Some(slot) = self.sessions.next(now) {
             self.serve(now, slot);
         }
@@ -221,13 +223,16 @@ impl DriverThread {
         Ok(())
     }
 
-    fn read_socket(&mut self, now: Duration, number: u16) {
+    fn read_socket(&mut self, number: u16) {
         let Some(socket) = self.sockets.get(&number).map(|entry| Arc::clone(&entry.socket)) else {
             return;
         };
         for _ in 0..SOCKET_READS {
             let mut buffers = std::mem::take(&mut self.buffers);
             let received = socket.receive(&mut buffers);
+            // Read after the datagrams: an arrival dated before it happened would look like a delay
+            // shorter than the path's, and every later one like a queue.
+            let now = clock::since_boot();
             if let Ok(count) = received {
                 for batch in buffers.batches(count) {
                     self.handle_batch(now, number, batch);

@@ -78,7 +78,9 @@ fn a_second_machine_with_the_same_key_replaces_the_first_and_both_are_told() {
         start_client(&tunnel.lab, Node::Guest(1), &config, &Options::default()).expect("started");
     other.wait_ready().expect("ready");
 
-    let status = tunnel.client.wait(Duration::from_secs(3)).expect("ended");
+    let ended = tunnel.client.wait(Duration::from_secs(3));
+    let status =
+        ended.unwrap_or_else(|error| panic!("{error}\n{}\n{}", tunnel.server.log(), other.log()));
     assert_eq!(status.code(), Some(4), "{}", tunnel.client.log());
     assert!(tunnel.client.log().contains("replaced"), "{}", tunnel.client.log());
     eventually(Duration::from_secs(1), || Ok(other.log().contains("replaced"))).expect("told");
