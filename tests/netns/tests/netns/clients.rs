@@ -72,7 +72,9 @@ fn a_second_machine_with_the_same_key_replaces_the_first_and_both_are_told() {
     let second = LinkSpec { client: 1, ..LinkSpec::new("other", 100, 20) };
     let topology = Topology::of([LinkSpec::new("fibre", 100, 20), second]);
     let mut tunnel = Tunnel::up(&topology, &Options::default()).expect("a tunnel");
-    let config = tunnel.folder.path().join("alice.toml");
+    // Machines share this host's files, so the second one goes by another name.
+    let config = tunnel.folder.path().join("elsewhere.toml");
+    std::fs::copy(tunnel.folder.path().join("alice.toml"), &config).expect("copied");
 
     let other =
         start_client(&tunnel.lab, Node::Guest(1), &config, &Options::default()).expect("started");

@@ -37,12 +37,12 @@ fn a_client_sends_from_its_own_addresses_alone() {
 fn floods_of_bad_datagrams_change_counters_alone() {
     let tunnel = up();
     let rss = || memory(tunnel.server.pid());
-    let kinds: [(&str, fn(u32) -> Vec<u8>); 3] = [
+    let kinds: [(&str, Datagram); 3] = [
         ("random", |n| (0..200u32).map(|i| (i.wrapping_mul(n | 1) >> 3) as u8 & 0x3f).collect()),
         ("truncated", |n| vec![0, 1, 2, n as u8]),
         ("index", |n| [&[0, (n >> 4) as u8, n as u8, 0][..], &[0; 100]].concat()),
     ];
-    let flood = |datagram: fn(u32) -> Vec<u8>| {
+    let flood = |datagram: Datagram| {
         // The flood comes from the server's own machine: no link slows it down.
         let namespace = fs::File::open(format!("/proc/{}/ns/net", tunnel.server.pid()));
         let namespace = namespace.expect("a namespace");
@@ -89,3 +89,6 @@ fn up() -> Tunnel {
 }
 
 const FLOOD: u32 = 200_000;
+
+/// Makes a bad datagram of a number.
+type Datagram = fn(u32) -> Vec<u8>;
