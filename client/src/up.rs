@@ -178,6 +178,9 @@ impl Client {
                 Ok(control) => {
                     *failures = 0;
                     info!(link = control.link(), "joined");
+                    if let Some(address) = control.grant().replaced {
+                        warn!(%address, "replaced another machine that used the same key");
+                    }
                     return Ok(Some(control));
                 }
                 Err(DialError::Refused(refusal)) => {

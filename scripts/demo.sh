@@ -1,0 +1,123 @@
+#!/usr/bin/env bash
+# Shows what Hawser does, on this machine alone: two emulated links, a client, a server, two uplinks.
+# Takes about two minutes once everything is built. Installs the Debian packages that it lacks.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/lib.sh
+
+need_packages cc=gcc ip=iproute2 nft=nftables ping=iputils-ping unshare=util-linux
+need_rust
+need_kernel
+say "Building (the first time takes a few minutes)"
+cargo build --locked --bins -p hawser -p hawser-server -p lab
+bin=${CARGO_TARGET_DIR:-target}/debug
+work=$(mktemp -d)
+umask 077
+pids=()
+finish() {
+    for pid in $(printf '%s\n' "${pids[@]:-}" | tac); do kill "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; done
+    rm -rf "$work"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+# await FILE TEXT: waits until a program has said something.
+await() {
+    for _ in $(seq 100); do grep -q "$2" "$1" 2>/dev/null && return; sleep 0.1; done
+    cat "$1" >&2
+    fail "nothing said \"$2\" within ten seconds: see above"
+}
+# start LOG COMMAND...: starts a program in the background.
+start() { local log=$1; shift; "$@" >"$log" 2>&1 & pids+=($!); }
+# field FILE NAME: a number of a tool's report.
+field() { grep -o "\"$2\":[0-9.]*" "$1" | head -n1 | cut -d: -f2; }
+
+say "Raising two links, a client, a server and two uplinks"
+start "$work/lab" "$bin/lab" up fibre=100M/20ms lte=50M/60ms --uplinks 2
+await "$work/lab" "Ctrl-C ends"
+"$bin/hawser-server" init --listen 0.0.0.0:4500 --advertise 10.70.0.1:4500 --pool 10.200.0.0/24 \
+    --pool6 fd20::/64 --routes default "$work/server" >/dev/null
+for index in 0 1; do
+    printf '\n[[uplink]]\nname = "up%s"\ninterface = "up%s"\ntier = %s\nprobe = "icmp 10.98.%s.2"\ninterval = "100ms"\n' \
+        $index $index $((index + 1)) $index >>"$work/server/server.toml"
+done
+"$bin/hawser-server" client add demo --config "$work/server/server.toml" >"$work/demo.toml" 2>/dev/null
+start "$work/server.log" "$bin/lab" exec server -- "$bin/hawser-server" run --config "$work/server/server.toml" --name demo-server
+await "$work/server.log" '^ready'
+# up ARGUMENTS...: raises the client, and leaves its process in $client.
+up() {
+    : >"$work/client.log"
+    start "$work/client.log" "$bin/lab" exec client -- "$bin/hawser" up --config "$work/demo.toml" --name demo "$@"
+    client=$!
+    await "$work/client.log" '^ready'
+    sleep 1
+}
+down() { kill "$client"; wait "$client" 2>/dev/null || true; }
+# tcp: one TCP flow through the tunnel; its Mbit/s in $mbit.
+tcp() {
+    "$bin/lab" exec server -- "$bin/lab" tcp-recv --listen 10.200.0.1:5001 >"$work/tcp" 2>/dev/null &
+    local receiver=$!
+    sleep 0.5
+    "$bin/lab" exec client -- "$bin/lab" tcp-send --to 10.200.0.1:5001 --seconds 8 >/dev/null
+    wait "$receiver"
+    mbit=$(field "$work/tcp" goodput_bits_per_second | awk '{printf "%.1f", $1 / 1e6}')
+}
+# udp SECONDS: a stream of 1000 packets a second; its report in $work/udp.
+udp() {
+    "$bin/lab" exec server -- "$bin/lab" udp-recv --listen 10.200.0.1:6001 >"$work/udp" 2>/dev/null &
+    receiver=$!
+    sleep 0.5
+    "$bin/lab" exec client -- "$bin/lab" udp-send --to 10.200.0.1:6001 --seconds "$1" >/dev/null &
+    sender=$!
+}
+both_done() { wait "$sender"; wait "$receiver"; }
+
+say "1. One TCP flow through the tunnel, over each link alone and over both"
+for link in fibre lte; do
+    up --link $link; tcp; printf '   %-22s %6s Mbit/s\n' "$link alone" "$mbit"; down
+    printf -v "alone_$link" '%s' "$mbit"
+done
+up; tcp; split=$mbit
+printf '   %-22s %6s Mbit/s\n' "both, split" "$split"
+
+say "2. A link falls silent under 1000 packets a second"
+udp 6; sleep 2
+"$bin/lab" set fibre blackhole=both >/dev/null; sleep 2; "$bin/lab" set fibre blackhole=off >/dev/null
+both_done
+death_lost=$(field "$work/udp" lost)
+death_gap=$(field "$work/udp" gap_max_us | awk '{printf "%.0f", $1 / 1000}')
+echo "   lost $death_lost of $(field "$work/udp" sent), longest gap $death_gap ms"
+
+say "3. An uplink of the server dies under a ping to a host behind it"
+"$bin/lab" exec client -- ping -c 2 -i 0.2 -q 10.99.0.1 >/dev/null || fail "the host behind the uplinks does not answer"
+"$bin/lab" uplink 0 silent >/dev/null
+began=$(date +%s%N)
+until "$bin/lab" exec client -- ping -c 1 -W 1 -q 10.99.0.1 >/dev/null 2>&1; do
+    [ $(($(date +%s%N) - began)) -lt 10000000000 ] || fail "the traffic did not move to the other uplink"
+done
+uplink=$((($(date +%s%N) - began) / 1000000))
+echo "   answers again by the other uplink after $uplink ms"
+down
+
+say "4. Both links lose 5 % of all packets"
+for link in fibre lte; do "$bin/lab" set $link loss=5% >/dev/null; done
+up --link fibre; udp 4; both_done; single=$(field "$work/udp" lost); down
+echo "   one link:  lost $single of $(field "$work/udp" sent)"
+up --mode duplicate; udp 4; both_done; twice=$(field "$work/udp" lost); down
+echo "   duplicate: lost $twice of $(field "$work/udp" sent)"
+
+say "What you saw"
+row() { printf '  %-44s %18s %18s\n' "$1" "$2" "$3"; }
+row "" "one link" "Hawser, both links"
+row "one TCP flow" "$alone_fibre Mbit/s" "$split Mbit/s"
+row "a link falls silent: packets lost" "all that follow" "$death_lost"
+row "a link falls silent: longest gap" "until it returns" "$death_gap ms"
+row "5 % loss on each link: packets lost of 4000" "$single" "$twice"
+row "an uplink of the server dies" "-" "$uplink ms"
+cat <<END
+
+Try next:
+  cargo run -p lab -- up fibre=100M/20ms lte=50M/60ms     raise the links by hand, and follow what it prints
+  ./scripts/test.sh                                       run every test
+  README.md                                               set up a server and a client of your own
+END
