@@ -39,8 +39,8 @@ pub const DEFAULT_FILTER: &str = "info";
 const HUSHED: &str = "netlink_proto=error";
 
 fn parse(text: &str) -> Result<EnvFilter, Error> {
-    let text = if text.contains("netlink_proto") { text } else { &format!("{text},{HUSHED}") };
-    EnvFilter::builder().parse(text).map_err(|error| {
+    let hushed = if text.contains("netlink_proto") { text } else { &format!("{text},{HUSHED}") };
+    EnvFilter::builder().parse(hushed).map_err(|error| {
         Error::configuration(format_args!("the log filter \"{text}\" is not understood: {error}"))
             .with_remedy(
                 "write error, warn, info, debug or trace, or a list such as \"info,engine=trace\"",
