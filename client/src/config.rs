@@ -5,6 +5,7 @@ use std::{
     path::Path,
 };
 
+use engine::EpochLimits;
 use shared::{
     config::{Document, Placed, Table, Wrong, parsed, text, word},
     control::{PrivateKey, PublicKey},
@@ -12,6 +13,7 @@ use shared::{
     host_port::HostPort,
     keys,
     mode::Mode,
+    rekey,
     routes::Routes,
     stored,
 };
@@ -37,6 +39,8 @@ pub(crate) struct Config {
     pub(crate) links: Links,
     /// What is said about single links, with unique names.
     pub(crate) link_settings: Vec<LinkConfig>,
+    /// When we change the keys that we seal with.
+    pub(crate) rekey: EpochLimits,
 }
 
 impl Config {
@@ -71,6 +75,7 @@ impl Config {
         let mode = table.optional("mode", parsed).map(Placed::into_inner);
         let routes = Routes::read(table);
         let (links, link_settings) = links::read(table);
+        let rekey = rekey::read(table);
         let (server_key, servers) = server?;
         Some(Self {
             private_key: private_key?,
@@ -80,6 +85,7 @@ impl Config {
             routes,
             links,
             link_settings,
+            rekey,
         })
     }
 }

@@ -8,8 +8,7 @@ use std::{
 };
 
 use engine::{
-    EpochLimits, Event, Filter, FourTuple, PathId, PathState, Prefix, SessionConfig, Side,
-    wire::SESSION_SLOTS,
+    Event, Filter, FourTuple, PathId, PathState, Prefix, SessionConfig, Side, wire::SESSION_SLOTS,
 };
 use ipnet::IpNet;
 use shared::{
@@ -18,7 +17,9 @@ use shared::{
     driver::{Command, Driver, DriverReport, NewSession, PathChange, status},
     entropy,
     exit::Error,
-    host::{Destinations, Family, HostState, TunnelRoutes, install_routes},
+    host::{
+        Destinations, Family, HostState, Interface, TunnelRoutes, enable_forwarding, install_routes,
+    },
     mode::Mode,
     ready,
     routes::Routes,
@@ -122,9 +123,9 @@ impl Tunnel {
             root: (*control.secret().as_bytes()).into(),
             activation: grant.activation.0,
             peer_slot: grant.slot,
-            filter: Filter::Destinations(vec_of_prefixes(&grant.settings.addresses)),
+            filter: Filter::Destinations(destinations(&grant.settings)),
             mode: mode.into(),
-            epoch_limits: EpochLimits::default(),
+            epoch_limits: config.rekey,
             seed: entropy::seed(),
         };
         let everything = [Family::V4, Family::V6].map(Family::default_net);
@@ -144,7 +145,7 @@ impl Tunnel {
         if !self.raised {
             self.address(&grant.settings, config).await?;
         }
-        Ok(())
+        self.forward(&grant.settings.prefixes).await
     }
 
     /// Follows links that came, went, or changed.
@@ -271,6 +272,22 @@ impl Tunnel {
         Ok(())
     }
 
+    /// Makes this host a router between the tunnel and the networks behind it.
+    async fn forward(&self, prefixes: &[IpNet]) -> Result<(), Error> {
+        if prefixes.is_empty() {
+            return Ok(());
+        }
+        let behind = |interface: &Interface| {
+            let within = |net: &IpNet| prefixes.iter().any(|prefix| prefix.contains(&net.addr()));
+            interface.addresses.iter().any(within)
+        };
+        enable_forwarding(&self.host, &self.tun).await?;
+        for interface in self.host.netlink().interfaces().await?.iter().filter(|it| behind(it)) {
+            enable_forwarding(&self.host, &interface.name).await?;
+        }
+        Ok(())
+    }
+
     /// Sets the device up: the first path has shown what it carries.
     async fn raise(&mut self, links: &LinkTable) -> Result<(), Error> {
         self.raised = true;
@@ -315,9 +332,11 @@ impl View {
     }
 }
 
-fn vec_of_prefixes(addresses: &[IpNet]) -> Vec<Prefix> {
-    let host = |net: &IpNet| IpNet::from(net.addr());
-    addresses.iter().map(host).filter_map(|net| Prefix::new(net.addr(), net.prefix_len())).collect()
+/// What may come out of the tunnel: packets to our own addresses, and to the networks behind us.
+fn destinations(settings: &Settings) -> Vec<Prefix> {
+    let hosts = settings.addresses.iter().map(|net| IpNet::from(net.addr()));
+    let nets = hosts.chain(settings.prefixes.iter().copied());
+    nets.filter_map(|net| Prefix::new(net.addr(), net.prefix_len())).collect()
 }
 
 const IPV6_MTU_MIN: u32 = 1280;

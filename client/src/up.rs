@@ -11,7 +11,7 @@ use shared::{
         Cause, Control, ControlEvent, DialError, Dialer, Goodbye, GoodbyeCode, Hello,
         Instance as Run, ServerName,
     },
-    driver::{Command, Driver, DriverEvent},
+    driver::{self, Command, Driver, DriverEvent},
     exit::Error,
     host::{HostState, LinkEvent, LinkWatch},
     ready,
@@ -293,7 +293,7 @@ impl Shown {
         snapshot.mode = view.mode.clone();
         snapshot.sessions.push(view.describe(&self.instance, report.as_ref()));
         if let Some(report) = report {
-            snapshot.refused.insert("unknown session".to_owned(), report.unknown_session);
+            snapshot.refused = driver::status::refused(&report);
         }
         snapshot
     }

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use engine::EpochLimits;
 use hawser_server::uplink_config::UplinkConfig;
 use shared::{
     config::{Document, Placed, Table, Wrong, boolean, cidr, listen_address, parsed, text},
@@ -15,6 +16,7 @@ use shared::{
     host_port::HostPort,
     keys,
     mode::Mode,
+    rekey,
     routes::Routes,
 };
 
@@ -46,6 +48,8 @@ pub(crate) struct Config {
     pub(crate) client_to_client: bool,
     /// The exits of the server, with unique names; when empty, the host's own routing decides.
     pub(crate) uplinks: Vec<UplinkConfig>,
+    /// When the server changes the keys that it seals with.
+    pub(crate) rekey: EpochLimits,
 }
 
 impl Config {
@@ -78,6 +82,7 @@ impl Config {
         let may_choose = table.optional("client_may_choose_mode", boolean);
         let client_to_client = table.optional("client_to_client", boolean);
         let uplinks = read_uplinks(table);
+        let rekey = rekey::read(table);
         for (key, members, most) in [
             ("listen", listen.len(), ADDRESSES_MAX),
             ("advertise", advertise.len(), ADDRESSES_MAX),
@@ -103,6 +108,7 @@ impl Config {
             client_may_choose_mode: may_choose.is_none_or(Placed::into_inner),
             client_to_client: client_to_client.is_some_and(Placed::into_inner),
             uplinks,
+            rekey,
         })
     }
 }

@@ -7,7 +7,7 @@
 //! | `standing` | on which interface an uplink stands, and what is its next hop |
 //! | `prober`, `echo` | ask the targets |
 //! | `nat`, `mark` | pin flows to uplinks, translate addresses, stop leaks |
-//! | `routing`, `forwarding` | tables, rules and sysctls |
+//! | `routing` | tables and rules |
 //! | `conntrack` | forgets the flows of a failed uplink |
 //! | `watch` | the task that holds them together |
 //!
@@ -16,7 +16,6 @@
 mod conntrack;
 mod echo;
 mod event;
-mod forwarding;
 mod health;
 mod mark;
 mod nat;
@@ -34,7 +33,9 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context as _, Result};
 use ipnet::IpNet;
 use shared::exit::{Error, Exit};
-use shared::host::{Family, HostError, HostState};
+use shared::host::{
+    Family, HostError, HostState, enable_forwarding, forward_refusals, nft_ruleset_json,
+};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::warn;
@@ -46,7 +47,7 @@ use crate::uplink_config::UplinkConfig;
 use nat::{Elements, Table};
 use pool::Selection;
 use prober::REPORTS_MAX;
-use routing::{Routing, families};
+use routing::Routing;
 use uplink::Uplink;
 use watch::{COMMANDS_MAX, Command, Published, Watch};
 
@@ -63,21 +64,31 @@ pub struct Egress {
     refusals: Vec<String>,
 }
 
+/// Where the packets come from that leave by the egress.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The device that they come out of.
+    pub tun: String,
+    /// The sources that they may have: the pools, and the prefixes of clients.
+    pub sources: Vec<IpNet>,
+    /// Whether they may go back into the tunnel, to another client or the networks behind it.
+    pub between_clients: bool,
+}
+
 impl Egress {
     /// Lays tables, rules and the nft table, starts the probes, and returns once packets from
-    /// `tun` with a source in `sources` can leave.
+    /// `origin` can leave.
     ///
     /// # Errors
     /// When the configuration names what can't be, when a right or `nft` is missing, or when the
     /// kernel refuses. Each has its exit code.
     pub async fn start(
         uplinks: Vec<UplinkConfig>,
-        tun: &str,
-        sources: Vec<IpNet>,
+        origin: Origin,
         host: &HostState,
     ) -> Result<Self, Error> {
-        refuse_impossible(&uplinks, tun)?;
-        Self::lay(uplinks, tun, sources, host).await.map_err(|error| {
+        refuse_impossible(&uplinks, &origin.tun)?;
+        Self::lay(uplinks, origin, host).await.map_err(|error| {
             let exit = error.downcast_ref::<HostError>().map_or(Exit::Failed, HostError::exit);
             Error::new(exit, format_args!("{error:#}"))
         })
@@ -120,12 +131,8 @@ impl Egress {
         }
     }
 
-    async fn lay(
-        uplinks: Vec<UplinkConfig>,
-        tun: &str,
-        sources: Vec<IpNet>,
-        host: &HostState,
-    ) -> Result<Self> {
+    async fn lay(uplinks: Vec<UplinkConfig>, origin: Origin, host: &HostState) -> Result<Self> {
+        let Origin { tun, sources, between_clients } = origin;
         let host = host.scope("egress");
         // Followed from before the first look, so that no change falls between them.
         let links = host.netlink().watch().await?;
@@ -136,19 +143,20 @@ impl Egress {
         let published = Arc::new(Mutex::new(Published::default()));
         let mut standing = Vec::with_capacity(uplinks.len());
         for (at, (config, mark)) in uplinks.iter().zip(marks).enumerate() {
-            let routing = Routing::lay(&host, *mark, tun).await?;
+            let routing = Routing::lay(&host, *mark, &tun).await?;
             standing.push(Uplink::new(at, config.clone(), *mark, routing, reports_in.clone()));
         }
         if !uplinks.is_empty() {
-            routing::lay_nowhere(&host, *nowhere, tun).await?;
+            routing::lay_nowhere(&host, *nowhere, &tun).await?;
         }
-        forwarding::enable(&host, tun, &families()?).await?;
+        enable_forwarding(&host, &tun).await?;
         let mut watch = Watch {
             table: Table {
                 name: format!("hawser-{}", host.name()),
-                tun: tun.to_owned(),
+                tun: tun.clone(),
                 marks: marks.to_vec(),
                 nowhere: *nowhere,
+                between_clients,
             },
             host: host.clone(),
             sources: sources.into_iter().collect(),
@@ -164,7 +172,7 @@ impl Egress {
             retry_at: None,
         };
         watch.begin().await?;
-        let refusals = forwarding::refusals(tun).await?;
+        let refusals = forward_refusals(&nft_ruleset_json().await?, &tun);
         for command in &refusals {
             warn!(
                 "a firewall of this host drops forwarded packets of the tunnel; allow them: {command}"

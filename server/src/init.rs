@@ -113,6 +113,11 @@ client_may_choose_mode = true
 # Whether clients reach each other through the server.
 client_to_client = false
 
+# When the keys of the data plane change: after so many datagrams or so long, whichever is sooner.
+#[rekey]
+#datagrams = 33554432
+#age = "10m"
+
 # The exits of the server. Without any, the host's own routes decide. Traffic leaves by the healthy
 # uplink with the lowest tier. An uplink fails when each of its probes went without an answer `fall`
 # times in a row, and is healthy again when one was answered `rise` times in a row. Without probes,

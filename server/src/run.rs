@@ -5,12 +5,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use hawser_server::egress::Egress;
+use hawser_server::egress::{Egress, Origin};
 use ipnet::IpNet;
 use shared::{
     clock,
     control::{ControlServer, Goodbye, GoodbyeCode, PrivateKey, ServerEvent},
-    driver::{Command, Driver, DriverEvent},
+    driver::{self, Command, Driver, DriverEvent},
     exit::Error,
     host::{HostState, Route},
     ready,
@@ -146,7 +146,9 @@ impl Server {
         let (driver, events) = Driver::start(tun, sockets, sink)
             .map_err(|error| Error::from_io("start the data plane", &error))?;
         let sources = sources(&config, &guests);
-        let egress = Egress::start(config.uplinks.clone(), &name, sources, host).await?;
+        let origin =
+            Origin { tun: name.clone(), sources, between_clients: config.client_to_client };
+        let egress = Egress::start(config.uplinks.clone(), origin, host).await?;
         for (number, socket) in (0..).zip(listening) {
             info!(address = %socket.local(), "listening");
             driver.command(Command::AddSocket(number, Arc::new(socket)));
@@ -188,10 +190,7 @@ impl Server {
                     None => return Err(Error::failed("the data plane ended")),
                 },
                 changes = clients.changes() => self.on_clients(changes).await?,
-                _ = sweep.tick() => {
-                    let over = self.sessions().expired();
-                    self.remove(over);
-                }
+                _ = sweep.tick() => self.sweep().await,
             }
         }
     }
@@ -282,6 +281,17 @@ impl Server {
         }
     }
 
+    /// Ends the sessions whose time is over.
+    async fn sweep(&self) {
+        if !self.sessions().is_one_due() {
+            return;
+        }
+        if let Some(report) = self.driver.report().await {
+            let over = self.sessions().expired(&report);
+            self.remove(over);
+        }
+    }
+
     /// Leads networks behind clients into the tunnel.
     async fn route_prefixes(&self, prefixes: &[IpNet]) -> Result<(), Error> {
         let routes = prefixes.iter().map(|prefix| Route::to_interface(*prefix, &self.tun));
@@ -311,7 +321,7 @@ impl Shown {
         let Some(report) = self.driver.report().await else { return snapshot };
         let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         snapshot.sessions = sessions.describe(&report);
-        snapshot.refused = sessions.refused(&report);
+        snapshot.refused = driver::status::refused(&report);
         let control = self.control.stats();
         snapshot.refused.insert("unknown key".to_owned(), control.unknown_keys);
         snapshot

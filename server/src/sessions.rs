@@ -1,6 +1,10 @@
 //! The sessions of all clients: who has which slot, and when one is over.
 
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
 
 use engine::{EpochLimits, Event, Filter, Prefix, SessionConfig, Side, wire::SESSION_SLOTS};
 use ipnet::IpNet;
@@ -37,6 +41,7 @@ struct Terms {
     mode: Mode,
     may_choose: bool,
     client_to_client: bool,
+    rekey: EpochLimits,
 }
 
 #[derive(Debug)]
@@ -47,8 +52,17 @@ struct Entry {
     mode: Mode,
     connection: ConnectionNumber,
     since: u64,
-    /// When it is over, on the clock since boot, unless its client comes back.
-    over_at: Option<Duration>,
+    /// Without a control connection: why, and until when it lives, on the clock since boot.
+    over: Option<(Orphaned, Duration)>,
+}
+
+/// Why a session has no control connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Orphaned {
+    /// Its client has a newer session.
+    Renewed,
+    /// It was lost.
+    Lost,
 }
 
 impl Sessions {
@@ -66,6 +80,7 @@ impl Sessions {
                 mode: config.mode,
                 may_choose: config.client_may_choose_mode,
                 client_to_client: config.client_to_client,
+                rekey: config.rekey,
             },
         }
     }
@@ -100,7 +115,7 @@ impl Sessions {
             peer_slot: hello.slot,
             filter: self.terms.filter(client),
             mode: mode.into(),
-            epoch_limits: EpochLimits::default(),
+            epoch_limits: self.terms.rekey,
             seed: entropy::seed(),
         };
         let hosts = inner.iter().map(|&address| IpNet::from(address));
@@ -112,7 +127,7 @@ impl Sessions {
             activation,
             replaced: None,
             software: env!("CARGO_PKG_VERSION").to_owned(),
-            settings: self.terms.settings(&inner, mode),
+            settings: self.terms.settings(client, mode),
         };
         let entry = Entry {
             client: client.name.clone(),
@@ -121,7 +136,7 @@ impl Sessions {
             mode,
             connection: joining.connection.number(),
             since: clock::since_epoch().as_secs(),
-            over_at: None,
+            over: None,
         };
         self.sessions.insert(slot, entry);
         Ok((NewSession { slot, config, prefixes, replaces, paths: Vec::new() }, grant))
@@ -138,22 +153,40 @@ impl Sessions {
         };
         match code {
             // What the old session has on its way still arrives by it.
-            Some(GoodbyeCode::Renewed) => entry.over_at = Some(now + RENEWED_FOR),
+            Some(GoodbyeCode::Renewed) => {
+                entry.over = Some((Orphaned::Renewed, now + RENEWED_FOR));
+            }
             Some(_) => {
                 self.sessions.remove(&slot);
                 return vec![slot];
             }
             // The data plane may be well; the client connects anew if it is alive.
-            None => entry.over_at = Some(now + ORPHANED_FOR),
+            None => entry.over = Some((Orphaned::Lost, now + ORPHANED_FOR)),
         }
         Vec::new()
     }
 
-    /// Takes out the sessions whose time is over.
-    pub(crate) fn expired(&mut self) -> Vec<u32> {
+    /// Whether the time of a session may be over.
+    pub(crate) fn is_one_due(&self) -> bool {
         let now = clock::since_boot();
-        let over = |entry: &Entry| entry.over_at.is_some_and(|at| at <= now);
-        self.sessions.extract_if(.., |_, entry| over(entry)).map(|(slot, _)| slot).collect()
+        self.sessions.values().any(|entry| entry.over.is_some_and(|(_, at)| at <= now))
+    }
+
+    /// Takes out the sessions whose time is over. One that lost its control connection and still
+    /// carries traffic lives on: something on the way may stop the one and not the other.
+    pub(crate) fn expired(&mut self, report: &DriverReport) -> Vec<u32> {
+        let now = clock::since_boot();
+        let alive: BTreeSet<u32> =
+            report.sessions.iter().filter(|it| !it.silent).map(|it| it.slot).collect();
+        let over = |slot: &u32, entry: &mut Entry| match &mut entry.over {
+            Some((why, at)) if *at <= now => {
+                let stays = *why == Orphaned::Lost && alive.contains(slot);
+                *at = now + ORPHANED_FOR;
+                !stays
+            }
+            _ => false,
+        };
+        self.sessions.extract_if(.., over).map(|(slot, _)| slot).collect()
     }
 
     /// Takes out the sessions of a client.
@@ -177,7 +210,7 @@ impl Sessions {
     pub(crate) fn describe(&self, report: &DriverReport) -> Vec<Session> {
         let shown = report.sessions.iter().filter_map(|session| {
             let entry = self.sessions.get(&session.slot)?;
-            let state = if entry.over_at.is_some() { "reconnecting" } else { "up" };
+            let state = if entry.over.is_some() { "reconnecting" } else { "up" };
             Some(Session {
                 name: entry.client.clone(),
                 peer: entry.key.clone(),
@@ -189,24 +222,6 @@ impl Sessions {
             })
         });
         shown.collect()
-    }
-
-    /// What was refused, by reason.
-    pub(crate) fn refused(&self, report: &DriverReport) -> BTreeMap<String, u64> {
-        let sum = |count: fn(&engine::stats::InboundStats) -> u64| {
-            report.sessions.iter().map(|session| count(&session.inbound)).sum::<u64>()
-        };
-        let counts = [
-            ("forged", sum(|stats| stats.forged)),
-            ("malformed", sum(|stats| stats.malformed)),
-            ("replayed", sum(|stats| stats.replayed)),
-            ("source or destination", sum(|stats| stats.refused)),
-            ("stale", sum(|stats| stats.stale)),
-            ("too old", sum(|stats| stats.too_old)),
-            ("unknown session", report.unknown_session),
-            ("no session for packet", report.no_session),
-        ];
-        counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()
     }
 
     fn of_client_newest(&self, name: &str) -> Option<u32> {
@@ -247,8 +262,8 @@ impl Terms {
         }
     }
 
-    fn settings(&self, inner: &[IpAddr], mode: Mode) -> Settings {
-        let with_pool = inner.iter().filter_map(|&address| {
+    fn settings(&self, client: &Client, mode: Mode) -> Settings {
+        let with_pool = client.lease.addresses().filter_map(|address| {
             let pool = self.pools.iter().find(|pool| pool.contains(&address))?;
             IpNet::new(address, pool.prefix_len()).ok()
         });
@@ -256,6 +271,7 @@ impl Terms {
             addresses: with_pool.collect(),
             server_addresses: self.own.clone(),
             pools: self.pools.clone(),
+            prefixes: client.prefixes.clone(),
             routes: Vec::new(),
             dns: Vec::new(),
             mode_up: mode.name().to_owned(),

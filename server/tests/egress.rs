@@ -244,7 +244,7 @@ fn egress_of_another_process() {
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let host = HostState::open_in(folder.as_ref(), "x").await.unwrap();
         let uplinks = vec![uplink("a", "wan1", 1), uplink("b", "wan2", 2)];
-        let egress = Egress::start(uplinks, "hawser0", lab::sources(), &host).await.unwrap();
+        let egress = Egress::start(uplinks, lab::origin(), &host).await.unwrap();
         while !egress.snapshot().iter().all(|uplink| uplink.state == "healthy") {
             tokio::task::yield_now().await;
         }

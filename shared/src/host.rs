@@ -18,6 +18,7 @@
 //! - Rules of others send our mark or our source address to a table without that route.
 
 mod error;
+mod forwarding;
 mod journal;
 mod netlink;
 mod nft;
@@ -26,6 +27,7 @@ mod sysctl;
 mod tunnel;
 
 pub use error::{HostError, Result};
+pub use forwarding::{enable_forwarding, families};
 pub use netlink::{
     Action, Carrier, DefaultLink, Family, Gateway, Interface, LinkEvent, LinkWatch, Mark, Netlink,
     Route, RouteKind, Rule,

@@ -14,6 +14,7 @@ pub mod lock;
 pub mod logging;
 pub mod mode;
 pub mod ready;
+pub mod rekey;
 pub mod routes;
 pub mod status;
 pub mod stored;

@@ -164,6 +164,8 @@ pub struct Traffic {
     pub dropped: Option<u64>,
     /// Inner packets that wait for an older one.
     pub held: Option<u64>,
+    /// Changes of the key that packets of this direction are sealed with.
+    pub epochs: Option<u64>,
     /// What we added to the user's bytes.
     pub overhead: Overhead,
 }

@@ -245,6 +245,11 @@ addresses = [{servers}]
 #[[link]]
 #name = "wwan0"
 #status = "backup"
+
+# When the keys of the data plane change: after so many datagrams or so long, whichever is sooner.
+#[rekey]
+#datagrams = 33554432
+#age = "10m"
 "#;
 
 fn print(text: &str) -> Result<(), Error> {

@@ -27,6 +27,8 @@ pub(super) struct Table {
     pub(super) marks: Vec<UplinkMark>,
     /// The mark of packets for which no uplink is left.
     pub(super) nowhere: UplinkMark,
+    /// Whether packets from the tunnel may go back into it.
+    pub(super) between_clients: bool,
 }
 
 /// What changes, and only in what differs.
@@ -44,6 +46,11 @@ impl Table {
     /// A script that makes the table, in place of one that may be there.
     pub(super) fn create(&self, elements: &Elements) -> String {
         let Self { name, tun, nowhere, .. } = self;
+        let back = if self.between_clients {
+            String::new()
+        } else {
+            format!("\t\tiifname \"{tun}\" oifname \"{tun}\" counter drop\n")
+        };
         let mask = MARK_MASK;
         let keep = !MARK_MASK;
         let nowhere = nowhere.value();
@@ -86,6 +93,7 @@ impl Table {
              \t}}\n\
              \tchain through {{\n\
              \t\ttype filter hook forward priority mangle; policy accept;\n\
+             {back}\
              \t\tiifname \"{tun}\" oifname @exits ct state invalid counter drop\n\
              \t\toifname \"{tun}\" ct state new ct mark and {mask:#010x} == 0 \
              iifname vmap @arrivals\n\
@@ -231,6 +239,7 @@ mod tests {
             tun: "hawser0".to_owned(),
             marks: vec![UplinkMark::new(1), UplinkMark::new(2)],
             nowhere: UplinkMark::new(3),
+            between_clients: false,
         }
     }
 

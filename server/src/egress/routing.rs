@@ -13,7 +13,7 @@
 
 use anyhow::Result;
 use ipnet::IpNet;
-use shared::host::{Action, Family, HostState, Route, Rule, read_sysctl};
+use shared::host::{Action, Family, HostState, Route, Rule, families};
 use tracing::debug;
 
 use super::mark::UplinkMark;
@@ -129,15 +129,6 @@ pub(super) async fn lay_nowhere(host: &HostState, mark: UplinkMark, tun: &str) -
         lead(host, family, mark, tun, Action::Unreachable).await?;
     }
     Ok(())
-}
-
-/// The families that this kernel has.
-pub(super) fn families() -> Result<Vec<Family>> {
-    let mut families = vec![Family::V4];
-    if read_sysctl("net/ipv6/conf/all/forwarding")?.is_some() {
-        families.push(Family::V6);
-    }
-    Ok(families)
 }
 
 async fn lead(

@@ -2,16 +2,15 @@
 
 use anyhow::Result;
 use shared::clock;
-use shared::host::{Carrier, Family, HostState, read_sysctl};
+use shared::host::{Carrier, Family, HostState, enable_forwarding, read_sysctl};
 use tokio::sync::mpsc;
 
 use super::event::EventKind;
-use super::forwarding;
 use super::health::{Health, Rules, Transition};
 use super::mark::UplinkMark;
 use super::pool::Way;
 use super::prober::{Binding, Prober, Report, Seat};
-use super::routing::{Routing, families};
+use super::routing::Routing;
 use super::standing::Standing;
 use crate::uplink_config::{ProbeConfig, UplinkConfig};
 
@@ -71,7 +70,7 @@ impl Uplink {
         if let Some(standing) = &standing
             && read_sysctl(&format!("net/ipv4/conf/{}/forwarding", standing.interface))?.is_some()
         {
-            forwarding::enable(host, &standing.interface, &families()?).await?;
+            enable_forwarding(host, &standing.interface).await?;
         }
         let now = clock::since_boot();
         let up = standing.as_ref().is_some_and(|standing| standing.carrier == Carrier::Up);

@@ -11,18 +11,16 @@ use std::time::Duration;
 use anyhow::Result;
 use ipnet::IpNet;
 use shared::clock;
-use shared::host::{Carrier, Family, HostState, LinkWatch};
+use shared::host::{Carrier, Family, HostState, LinkWatch, enable_forwarding};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
 use super::conntrack;
 use super::event::{EventKind, EventLog, Reason};
-use super::forwarding;
 use super::health::State;
 use super::nat::{Elements, Table, is_plain_interface};
 use super::pool::{Candidate, Choice, Selection, Trust, Way};
 use super::prober::{Finding, REPORTS_MAX, Report};
-use super::routing::families;
 use super::standing::Surroundings;
 use super::status;
 use super::uplink::Uplink;
@@ -201,7 +199,7 @@ impl Watch {
             let exits = links.filter(|name| **name != self.table.tun && is_plain_interface(name));
             self.plain_exits = exits.cloned().collect();
             for exit in &self.plain_exits {
-                forwarding::enable(&self.host, exit, &families()?).await?;
+                enable_forwarding(&self.host, exit).await?;
             }
             return Ok(());
         }

@@ -3,9 +3,8 @@
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
-use hawser_server::egress::{Cause, Egress, EventKind, State};
+use hawser_server::egress::{Cause, Egress, EventKind, Origin, State};
 use hawser_server::uplink_config::{ProbeConfig, UplinkConfig};
-use ipnet::IpNet;
 use shared::exit::Error;
 use shared::host::HostState;
 use tempfile::TempDir;
@@ -101,7 +100,7 @@ impl Lab {
         let runtime = Runtime::new().unwrap();
         let started = runtime.block_on(async {
             let host = HostState::open_in(self.folder.path(), "x").await.unwrap();
-            let egress = Egress::start(uplinks, "hawser0", sources(), &host).await?;
+            let egress = Egress::start(uplinks, origin(), &host).await?;
             Ok::<_, Error>((host, egress))
         });
         let (host, egress) = started?;
@@ -129,8 +128,12 @@ impl Lab {
 }
 
 /// The inner sources of the client.
-pub(crate) fn sources() -> Vec<IpNet> {
-    ["10.9.0.0/24", "2001:db8:9::/64"].map(|net| net.parse().unwrap()).to_vec()
+pub(crate) fn origin() -> Origin {
+    Origin {
+        tun: "hawser0".to_owned(),
+        sources: ["10.9.0.0/24", "2001:db8:9::/64"].map(|net| net.parse().unwrap()).to_vec(),
+        between_clients: false,
+    }
 }
 
 /// An uplink that asks the far address ten times a second.

@@ -126,7 +126,7 @@ struct EpochAge {
 }
 
 /// When the sender goes on to the next key epoch.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct EpochLimits {
     /// After so many datagrams, over all paths.
     pub datagrams: u64,

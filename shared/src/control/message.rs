@@ -85,6 +85,8 @@ pub struct Settings {
     pub server_addresses: Vec<IpAddr>,
     /// The networks that the clients' addresses come from.
     pub pools: Vec<IpNet>,
+    /// The networks behind the client: what is addressed to them comes by the tunnel.
+    pub prefixes: Vec<IpNet>,
     /// Where the client is to send packets through the tunnel.
     pub routes: Vec<IpNet>,
     /// Resolvers to use inside the tunnel.
@@ -165,6 +167,7 @@ impl Settings {
         count("addresses", &self.addresses, ADDRESSES_MAX)?;
         count("server-addresses", &self.server_addresses, ADDRESSES_MAX)?;
         count("pools", &self.pools, ADDRESSES_MAX)?;
+        count("prefixes", &self.prefixes, ADDRESSES_MAX)?;
         count("routes", &self.routes, ROUTES_MAX)?;
         count("dns", &self.dns, ADDRESSES_MAX)?;
         count("advertised", &self.advertised, ADDRESSES_MAX)?;

@@ -1,8 +1,13 @@
 //! What the data plane's counters mean for users.
 
-use engine::{PathSnapshot, PathState, Side, Span, stats::PathSent};
+use std::collections::BTreeMap;
 
-use super::SessionReport;
+use engine::{
+    PathSnapshot, PathState, Side, Span,
+    stats::{InboundStats, PathSent},
+};
+
+use super::{DriverReport, SessionReport};
 use crate::status::{Overhead, Path, PathDirection, Session, Traffic};
 
 /// Describes a session's paths and traffic as status shows them, from the point of view of `side`.
@@ -19,6 +24,24 @@ pub fn describe(
         Side::Server => (received, sent),
     };
     Session { paths, up, down, ..Session::default() }
+}
+
+/// What was refused, by reason.
+pub fn refused(report: &DriverReport) -> BTreeMap<String, u64> {
+    let sum = |count: fn(&InboundStats) -> u64| {
+        report.sessions.iter().map(|session| count(&session.inbound)).sum::<u64>()
+    };
+    let counts = [
+        ("forged", sum(|stats| stats.forged)),
+        ("malformed", sum(|stats| stats.malformed)),
+        ("replayed", sum(|stats| stats.replayed)),
+        ("source or destination", sum(|stats| stats.refused)),
+        ("stale", sum(|stats| stats.stale)),
+        ("too old", sum(|stats| stats.too_old)),
+        ("unknown session", report.unknown_session),
+        ("no session for packet", report.no_session),
+    ];
+    counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()
 }
 
 fn describe_path(path: &PathSnapshot, side: Side, link: String) -> Path {
@@ -63,6 +86,7 @@ fn sent(report: &SessionReport) -> Traffic {
     Traffic {
         packets_sent: Some(stats.packets_sent),
         bytes_sent: Some(stats.bytes_sent),
+        epochs: Some(stats.epochs),
         dropped: Some(stats.dropped_full + stats.dropped_too_big + stats.dropped_malformed),
         overhead: Overhead {
             header_bytes: Some(stats.header_bytes),

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use super::{Family, HostState, Mark, Result, Route, Rule, read_sysctl};
+use super::{Family, HostState, Mark, Result, Route, Rule, families};
 
 /// The mark of our outer sockets (SO_MARK), by which they stay out of a full tunnel.
 ///
@@ -61,10 +61,7 @@ pub async fn install_routes(host: &HostState, tunnel: &TunnelRoutes<'_>) -> Resu
 
 async fn install_full(host: &HostState, tunnel: &TunnelRoutes<'_>) -> Result<()> {
     let table = free_table(host).await?;
-    for family in Family::ALL {
-        if family == Family::V6 && read_sysctl("net/ipv6/conf/all/forwarding")?.is_none() {
-            continue;
-        }
+    for family in families()? {
         let route = if tunnel.inner.contains(&family) {
             Route { table, ..Route::to_interface(family.default_net(), tunnel.tun) }
         } else {

@@ -77,6 +77,7 @@ fn the_fullest_grant_fits() {
     let settings = Settings {
         addresses: vec![net; ADDRESSES_MAX],
         server_addresses: vec![net.addr(); ADDRESSES_MAX],
+        prefixes: vec![net; ADDRESSES_MAX],
         routes: vec![net; ROUTES_MAX],
         ..Settings::default()
     };
@@ -176,6 +177,7 @@ fn settings() -> impl Strategy<Value = Settings> {
     (lists, scalars, vec("[ -~]{0,80}", 0..4)).prop_map(|(lists, scalars, advertised)| Settings {
         addresses: lists.0.clone(),
         server_addresses: lists.1.clone(),
+        prefixes: lists.0.clone(),
         pools: lists.0,
         routes: lists.2,
         dns: lists.1,

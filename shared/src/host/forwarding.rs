@@ -1,9 +1,6 @@
-//! Lets the host forward between the tunnel and its exits, and nowhere else.
+//! Lets the host forward by single interfaces.
 
-use anyhow::Result;
-use shared::host::{
-    Family, HostState, forward_refusals, nft_ruleset_json, read_sysctl, sysctl_path,
-};
+use super::{Family, HostState, Result, read_sysctl, sysctl_path};
 
 /// Lets packets that come in by an interface be forwarded, where the host doesn't do so already.
 ///
@@ -13,20 +10,26 @@ use shared::host::{
 ///
 /// # Errors
 /// When a sysctl can't be set, or remembered.
-pub(super) async fn enable(host: &HostState, interface: &str, families: &[Family]) -> Result<()> {
-    for family in families {
+pub async fn enable_forwarding(host: &HostState, interface: &str) -> Result<()> {
+    for family in families()? {
         match family {
             Family::V4 => enable_v4(host, interface).await?,
             Family::V6 => enable_v6(host, interface).await?,
         }
     }
-    host.loosen_reverse_path_filter(interface).await?;
-    Ok(())
+    host.loosen_reverse_path_filter(interface).await
 }
 
-/// Commands that let packets of the tunnel through firewalls of others that would drop them.
-pub(super) async fn refusals(tun: &str) -> Result<Vec<String>> {
-    Ok(forward_refusals(&nft_ruleset_json().await?, tun))
+/// The families that this kernel has.
+///
+/// # Errors
+/// When /proc/sys can't be read.
+pub fn families() -> Result<Vec<Family>> {
+    let mut families = vec![Family::V4];
+    if read_sysctl("net/ipv6/conf/all/forwarding")?.is_some() {
+        families.push(Family::V6);
+    }
+    Ok(families)
 }
 
 async fn enable_v4(host: &HostState, interface: &str) -> Result<()> {
@@ -54,8 +57,7 @@ async fn enable_v6(host: &HostState, interface: &str) -> Result<()> {
             host.set_sysctl(&accept, "2").await?;
         }
     }
-    host.set_sysctl(&all, "1").await?;
-    Ok(())
+    host.set_sysctl(&all, "1").await
 }
 
 /// RTPROT_RA of linux/rtnetlink.h.
