@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests of real programs wait in real time")]
 
 use std::{
+    ffi::OsStr,
     fs,
     io::{BufRead as _, BufReader},
     os::unix::fs::PermissionsExt as _,
@@ -31,6 +32,10 @@ pub struct Options {
     pub advertise: Vec<&'static str>,
     /// Appended to the server's configuration.
     pub server: String,
+    /// Whether clients reach each other.
+    pub between_clients: bool,
+    /// Appended to the client's configuration.
+    pub client: String,
     /// The client's routes, as `--routes` of `init` says them.
     pub routes: Option<&'static str>,
     /// Arguments of `client add`.
@@ -130,9 +135,14 @@ pub fn configure(options: &Options) -> Result<tempfile::TempDir> {
     init.args(options.routes.iter().flat_map(|routes| ["--routes", routes]));
     run(init.arg(folder.path()))?;
     let config = folder.path().join("server.toml");
-    let text = fs::read_to_string(&config)? + &options.server;
+    let mut text = fs::read_to_string(&config)? + &options.server;
+    if options.between_clients {
+        text = text.replace("client_to_client = false", "client_to_client = true");
+    }
     fs::write(&config, text)?;
-    add_client(folder.path(), "alice", &options.add)?;
+    let file = add_client(folder.path(), "alice", &options.add)?;
+    let text = fs::read_to_string(&file)? + &options.client;
+    fs::write(&file, text)?;
     Ok(folder)
 }
 
@@ -173,16 +183,26 @@ pub fn start_client(lab: &Lab, node: Node, config: &Path, options: &Options) -> 
     Program::start(lab, node, "hawser", command)
 }
 
+/// Runs a program on a machine of the lab to its end, and gives what it printed.
+///
+/// # Errors
+/// When it fails: with what it complained about.
+pub fn run_on(lab: &Lab, node: Node, program: impl AsRef<OsStr>, with: &[&str]) -> Result<String> {
+    let mut command = Command::new(program);
+    command.args(with).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = lab.run_in(node, command)?.wait_with_output()?;
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{with:?}: {}: {complaint}", output.status);
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 /// Asks a running program.
 ///
 /// # Errors
 /// When it does not answer.
 pub fn status(lab: &Lab, node: Node, program: &str, name: &str) -> Result<Snapshot> {
-    let mut command = Command::new(binary(program)?);
-    command.args(["status", "--json", "--name", name]).stdout(Stdio::piped());
-    let output = lab.run_in(node, command)?.wait_with_output()?;
-    ensure!(output.status.success(), "status: {}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).context("read the status")
+    let text = run_on(lab, node, binary(program)?, &["status", "--json", "--name", name])?;
+    serde_json::from_str(&text).context("read the status")
 }
 
 /// A program that runs, and what it said.
@@ -276,6 +296,17 @@ impl Program {
             thread::sleep(Duration::from_millis(5));
         }
         bail!("{} does not end:\n{}", self.name, self.log())
+    }
+
+    /// Its resident memory, in KiB.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn memory(&self) -> Result<u64> {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let size = line.context("a process has a size")?.trim().trim_end_matches(" kB");
+        size.parse().context("read the size")
     }
 
     /// Its process.

@@ -11,12 +11,18 @@ mod aggregation;
 mod clients;
 #[path = "netns/duplicate.rs"]
 mod duplicate;
+#[path = "netns/epochs.rs"]
+mod epochs;
 #[path = "netns/errors.rs"]
 mod errors;
 #[path = "netns/failover.rs"]
 mod failover;
+#[path = "netns/flood.rs"]
+mod flood;
 #[path = "netns/host.rs"]
 mod host;
+#[path = "netns/instances.rs"]
+mod instances;
 #[path = "netns/links.rs"]
 mod links;
 #[path = "netns/restart.rs"]

@@ -158,8 +158,7 @@ impl Wiring {
             for (address, prefix) in lan_address(1).into_iter().zip(PREFIXES) {
                 netlink.add_address("lan0", address, prefix)?;
             }
-            set_sysctl("net/ipv4/ip_forward", "1")?;
-            set_sysctl("net/ipv6/conf/all/forwarding", "1")
+            Ok(())
         })?;
         lan.enter(|| {
             let netlink = Netlink::open()?;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use lab::{LinkSpec, Node, Topology};
-use netns::{Options, Tunnel, add_client, binary, eventually, run, start_client};
+use netns::{Options, Tunnel, add_client, binary, eventually, run, run_on, start_client};
 
 use crate::traffic::{Stream, figure};
 
@@ -61,9 +61,12 @@ fn a_removed_client_is_out_within_a_second_and_an_added_one_is_in() {
     assert!(tunnel.client.log().contains("removed"), "{}", tunnel.client.log());
 
     let config = add_client(tunnel.folder.path(), "bob", &[]).expect("added");
-    tunnel.client =
-        start_client(&tunnel.lab, Node::Client, &config, &Options::default()).expect("started");
-    tunnel.client.wait_for("ready", Duration::from_secs(3)).expect("ready");
+    // The server follows within a second; until then it knows no such client.
+    eventually(Duration::from_secs(1), || {
+        tunnel.client = start_client(&tunnel.lab, Node::Client, &config, &Options::default())?;
+        Ok(tunnel.client.wait_for("ready", Duration::from_secs(3)).is_ok())
+    })
+    .expect("in");
     tunnel.end().expect("a good end");
 }
 
@@ -89,16 +92,17 @@ fn a_second_machine_with_the_same_key_replaces_the_first_and_both_are_told() {
 }
 
 #[test]
-fn half_of_the_joins_through_heavy_loss_take_little_time() {
+fn joins_through_lost_first_datagrams_take_less_than_a_second() {
     let topology = Topology::of([LinkSpec::new("fibre", 100, 20), LinkSpec::new("lte", 50, 60)]);
     let mut tunnel = Tunnel::up(&topology, &Options::default()).expect("a tunnel");
-    for link in ["fibre", "lte"] {
-        tunnel.lab.set_text(link, "loss=30%").expect("set");
-    }
+    // The first byte of a QUIC Initial begins with 1100 (RFC 9000, section 17.2.2).
+    let rule = "table inet lossy { chain input { type filter hook input priority 0; udp dport 4500 \
+                @th,64,8 & 0xf0 == 0xc0 numgen random mod 100 < 30 counter drop; }; }";
+    run_on(&tunnel.lab, Node::Server, "nft", &[rule]).expect("a lossy server");
     let config = tunnel.folder.path().join("alice.toml");
     let mut took: Vec<f64> = (0..JOINS)
         .map(|_| {
-            tunnel.client.kill().expect("killed");
+            tunnel.client.terminate().expect("ended");
             let began = Instant::now();
             tunnel.client = start_client(&tunnel.lab, Node::Client, &config, &Options::default())
                 .expect("started");
@@ -109,8 +113,7 @@ fn half_of_the_joins_through_heavy_loss_take_little_time() {
     took.sort_by(f64::total_cmp);
     figure("join-30-percent-p50", took[JOINS / 2] * 1e3, "ms");
     figure("join-30-percent-p95", took[JOINS * 95 / 100] * 1e3, "ms");
-    // All datagrams are lost that often here, not the first ones alone.
-    assert!(took[JOINS / 2] <= 1.0, "{took:?}");
+    assert!(took[JOINS * 95 / 100] <= 1.0, "{took:?}");
 }
 
-const JOINS: usize = 20;
+const JOINS: usize = 40;

@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, process::Command, time::Duration};
 
 use lab::{Lab, LinkSpec, Node, Topology};
-use netns::{Options, Program, Tunnel, binary, configure, start_client, start_server};
+use netns::{Options, Program, Tunnel, binary, configure, run, run_on, start_client, start_server};
 
 #[test]
 fn a_wrong_server_key_is_named_and_ends_the_client() {
@@ -92,11 +92,65 @@ fn without_rights_the_client_says_which() {
 }
 
 #[test]
+fn without_tun_both_programs_say_so() {
+    let lab = lab();
+    let folder = configure(&Options::default()).expect("configured");
+    let _server = start_server(&lab, folder.path()).expect("a server");
+    let client = folder.path().join("alice.toml");
+    let server = folder.path().join("server.toml");
+    for (name, node, with) in [
+        ("hawser", Node::Client, ["up", "--config", client.to_str().expect("text")].to_vec()),
+        (
+            "hawser-server",
+            Node::Inet,
+            ["run", "--name", "second", "--config", server.to_str().expect("text")].to_vec(),
+        ),
+    ] {
+        // A file system of its own, in which there is no such device, and none can be made.
+        let hide = "mount -t tmpfs -o ro none /dev/net && exec \"$@\"";
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", hide, "sh"]).arg(binary(name).expect("built"));
+        let mut program = Program::start(&lab, node, name, {
+            command.args(with);
+            command
+        })
+        .expect("started");
+        let status = program.wait(Duration::from_secs(10)).expect("ended");
+
+        assert_eq!(status.code(), Some(3), "{}", program.log());
+        assert!(program.log().contains("/dev/net/tun"), "{}", program.log());
+    }
+}
+
+#[test]
+fn a_clock_that_is_years_off_does_not_matter() {
+    let lab = lab();
+    let folder = configure(&Options::default()).expect("configured");
+    let _server = start_server(&lab, folder.path()).expect("a server");
+    let alice = folder.path().join("alice.toml");
+    for shift in ["-30y", "+30y"] {
+        // The program faketime would stand between us and the client; its library is enough.
+        let library = run(Command::new("faketime").args(["-f", shift, "printenv", "LD_PRELOAD"]));
+        let mut command = Command::new(binary("hawser").expect("built"));
+        command.args(["up", "--config"]).arg(&alice).env("FAKETIME", shift);
+        command.env("LD_PRELOAD", library.expect("faketime").trim());
+        command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        let mut client = Program::start(&lab, Node::Client, "hawser", command).expect("started");
+        client.wait_ready().expect("ready");
+        run_on(&lab, Node::Client, "ping", &["-c", "1", "-W", "1", netns::SERVER[0]])
+            .expect("an answer");
+        let status = client.terminate().expect("ended");
+        assert_eq!(status.code(), Some(0), "{}", client.log());
+    }
+}
+
+#[test]
 fn both_programs_end_well_when_asked() {
     let topology = Topology::of([LinkSpec::new("fibre", 100, 20)]);
     Tunnel::up(&topology, &Options::default()).expect("a tunnel").end().expect("a good end");
 }
 
 fn lab() -> Lab {
-    Lab::up(&Topology::of([LinkSpec::new("fibre", 100, 20)])).expect("a lab")
+    let topology = Topology { uplinks: 1, ..Topology::of([LinkSpec::new("fibre", 100, 20)]) };
+    Lab::up(&topology).expect("a lab")
 }

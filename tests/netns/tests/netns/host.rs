@@ -1,12 +1,9 @@
 //! What the programs do to a host, and the way out of it.
 
-use std::{
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::time::Duration;
 
 use lab::{LinkSpec, Node, Topology, UplinkState};
-use netns::{Options, Tunnel, eventually, start_client};
+use netns::{Options, Tunnel, eventually, run_on, start_client};
 
 use crate::traffic::figure;
 
@@ -28,6 +25,52 @@ fn a_full_tunnel_takes_everything_and_is_undone_even_after_a_kill() {
     tunnel.client.terminate().expect("ended");
     let without = host(&tunnel);
     assert!(!without.contains("proto 72") && !without.contains("hawser"), "{without}");
+}
+
+#[test]
+fn hosts_behind_the_client_reach_the_internet_by_both_families() {
+    let topology = Topology {
+        uplinks: 1,
+        lan: lab::Switch::On,
+        ..Topology::of([LinkSpec::new("fibre", 100, 20), LinkSpec::new("lte", 50, 60)])
+    };
+    let uplink = "\n[[uplink]]\nname = \"up0\"\ninterface = \"up0\"\n\
+                  gateway = [\"10.98.0.2\", \"fd98::2\"]\ntier = 1\nprobe = \"icmp 10.98.0.2\"\n";
+    let options = Options {
+        routes: Some("default"),
+        server: uplink.to_owned(),
+        add: vec!["--prefix", "10.72.0.0/24", "--prefix", "fd72::/64"],
+        ..Options::default()
+    };
+    let mut tunnel = Tunnel::up(&topology, &options).expect("a tunnel");
+    let ping = |from, to: &str| {
+        let ping = ["-c", "3", "-i", "0.2", "-W", "1", "-q", to];
+        run_on(&tunnel.lab, from, "ping", &ping).map(|_| true)
+    };
+    eventually(Duration::from_secs(3), || Ok(active(&tunnel).as_deref() == Some("up0")))
+        .expect("up0");
+    for from in [Node::Client, Node::Lan] {
+        for to in ["10.200.0.1", "fd20::1", "10.99.0.1", "fd99::1"] {
+            ping(from, to).expect(to);
+        }
+    }
+    // And back: the server reaches them, and they it, without any NAT inside.
+    for to in ["10.72.0.2", "fd72::2"] {
+        ping(Node::Server, to).expect(to);
+    }
+    let forwarding = || {
+        let files = ["ipv4/conf/lan0/forwarding", "ipv4/ip_forward", "ipv6/conf/all/forwarding"];
+        files.map(|file| {
+            let file = format!("/proc/sys/net/{file}");
+            run_on(&tunnel.lab, Node::Client, "cat", &[&file])
+                .expect("it is there")
+                .trim()
+                .to_owned()
+        })
+    };
+    assert_eq!(forwarding()[0], "1", "the client has become a router");
+    tunnel.client.terminate().expect("ended");
+    assert_eq!(forwarding(), ["0", "0", "0"], "and is none any more");
 }
 
 #[test]
@@ -64,20 +107,13 @@ fn active(tunnel: &Tunnel) -> Option<String> {
 }
 
 fn reaches_inet(tunnel: &Tunnel) -> bool {
-    let mut ping = Command::new("ping");
-    ping.args(["-c", "1", "-W", "1", "-q", "10.99.0.1"]).stdout(Stdio::null());
-    let ended = tunnel.lab.run_in(Node::Client, ping).and_then(|mut child| Ok(child.wait()?));
-    ended.is_ok_and(|status| status.success())
+    let ping = ["-c", "1", "-W", "1", "-q", "10.99.0.1"];
+    run_on(&tunnel.lab, Node::Client, "ping", &ping).is_ok()
 }
 
 /// The client's routes and rules.
 fn host(tunnel: &Tunnel) -> String {
-    let ask = |arguments: &[&str]| {
-        let mut ip = Command::new("ip");
-        ip.args(arguments).stdout(Stdio::piped());
-        let output = tunnel.lab.run_in(Node::Client, ip).and_then(|it| Ok(it.wait_with_output()?));
-        String::from_utf8_lossy(&output.expect("ran").stdout).into_owned()
-    };
+    let ask = |arguments: &[&str]| run_on(&tunnel.lab, Node::Client, "ip", arguments).expect("ran");
     let routes = ask(&["-4", "route", "show", "table", "all"]);
     [ask(&["rule"]), ask(&["-6", "rule"]), routes].join("--\n")
 }

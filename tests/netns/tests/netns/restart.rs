@@ -6,7 +6,7 @@ use std::{
 };
 
 use lab::{LinkSpec, Node, Topology};
-use netns::{Options, Tunnel, eventually, start_client, start_server};
+use netns::{Options, Tunnel, eventually, run_on, start_client, start_server};
 
 use crate::traffic::figure;
 
@@ -45,11 +45,8 @@ fn traffic_flows_soon_after_the_client_is_back() {
 }
 
 fn answers(tunnel: &Tunnel) -> bool {
-    let mut ping = std::process::Command::new("ping");
-    ping.args(["-c", "1", "-W", "1", "-q", netns::SERVER[0]]);
-    ping.stdout(std::process::Stdio::null());
-    let ended = tunnel.lab.run_in(Node::Client, ping).and_then(|mut child| Ok(child.wait()?));
-    ended.is_ok_and(|status| status.success())
+    let ping = ["-c", "1", "-W", "1", "-q", netns::SERVER[0]];
+    run_on(&tunnel.lab, Node::Client, "ping", &ping).is_ok()
 }
 
 fn up() -> Tunnel {

@@ -1,11 +1,9 @@
-//! Packets that nobody may send, and datagrams that nobody sent.
+//! Packets that nobody may send.
 
-use std::{fs, net::UdpSocket, process::Command, time::Duration};
+use std::time::Duration;
 
 use lab::{LinkSpec, Node, Topology};
-use netns::{Options, Tunnel, eventually};
-
-use crate::traffic::{Stream, Way, figure};
+use netns::{Options, Tunnel, add_client, eventually, run_on, start_client};
 
 #[test]
 fn a_client_sends_from_its_own_addresses_alone() {
@@ -17,78 +15,54 @@ fn a_client_sends_from_its_own_addresses_alone() {
     let before = refused();
     // Another client's address, the server's, and one from elsewhere.
     for source in ["10.200.0.77", "198.51.100.7", "10.200.0.1"] {
-        let mut address = Command::new("ip");
-        address.args(["address", "add", &format!("{source}/32"), "dev", "hawser0"]);
-        let status = tunnel.lab.run_in(Node::Client, address).and_then(|mut it| Ok(it.wait()?));
-        assert!(status.expect("ran").success());
-        let mut ping = Command::new("ping");
+        let run = |program, with: &[&str]| run_on(&tunnel.lab, Node::Client, program, with);
+        run("ip", &["address", "add", &format!("{source}/32"), "dev", "hawser0"]).expect("added");
         // To the server; but from the server's own address, to somebody else.
         let to = if source == "10.200.0.1" { "10.200.0.5" } else { "10.200.0.1" };
-        ping.args(["-c", "3", "-i", "0.1", "-W", "1", "-I", source, to]);
-        ping.stdout(std::process::Stdio::null());
-        let status = tunnel.lab.run_in(Node::Client, ping).and_then(|mut it| Ok(it.wait()?));
-        assert!(!status.expect("ran").success(), "an answer to {source}");
+        let ping = ["-c", "3", "-i", "0.1", "-W", "1", "-I", source, to];
+        run("ping", &ping).expect_err("an answer");
     }
     eventually(Duration::from_secs(2), || Ok(refused() >= before + 9)).expect("counted");
     tunnel.end().expect("a good end");
 }
 
 #[test]
-fn floods_of_bad_datagrams_change_counters_alone() {
-    let tunnel = up();
-    let rss = || memory(tunnel.server.pid());
-    let kinds: [(&str, Datagram); 3] = [
-        ("random", |n| (0..200u32).map(|i| (i.wrapping_mul(n | 1) >> 3) as u8 & 0x3f).collect()),
-        ("truncated", |n| vec![0, 1, 2, n as u8]),
-        ("index", |n| [&[0, (n >> 4) as u8, n as u8, 0][..], &[0; 100]].concat()),
-    ];
-    let flood = |datagram: Datagram| {
-        // The flood comes from the server's own machine: no link slows it down.
-        let namespace = fs::File::open(format!("/proc/{}/ns/net", tunnel.server.pid()));
-        let namespace = namespace.expect("a namespace");
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                let kind = Some(rustix::thread::LinkNameSpaceType::Network);
-                rustix::thread::move_into_link_name_space(
-                    std::os::fd::AsFd::as_fd(&namespace),
-                    kind,
-                )
-                .expect("entered");
-                let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-                for number in 0..FLOOD {
-                    // A full socket drops: that is the point.
-                    let _ = socket.send_to(&datagram(number), "127.0.0.1:4500");
-                }
-            });
-        });
-    };
-    flood(kinds[0].1);
-    let before = rss();
-    for (name, datagram) in kinds {
-        flood(datagram);
-        let grown = rss() as f64 - before as f64;
-        figure(&format!("flood-{name}-memory"), grown, "KiB");
-        assert!(grown.abs() <= 2048.0, "{name}: {grown} KiB");
-    }
-    let status = tunnel.server_status().expect("a status");
-    assert!(status.refused["unknown session"] > 0, "{:?}", status.refused);
-    let report = Stream::start(&tunnel.lab, Way::Up, &["--rate", "500", "--seconds", "1"]).report();
-    assert_eq!(report.lost, 0);
-    tunnel.end().expect("a good end");
-}
+fn clients_meet_only_where_the_server_lets_them() {
+    for between_clients in [false, true] {
+        let other = LinkSpec { client: 1, ..LinkSpec::new("other", 100, 20) };
+        let topology = Topology {
+            lan: lab::Switch::On,
+            ..Topology::of([LinkSpec::new("fibre", 100, 20), other])
+        };
+        let add = vec!["--prefix", "10.72.0.0/24"];
+        let options =
+            Options { between_clients, routes: Some("default"), add, ..Options::default() };
+        let tunnel = Tunnel::up(&topology, &options).expect("a tunnel");
+        let config = add_client(tunnel.folder.path(), "bob", &[]).expect("added");
+        let start = || start_client(&tunnel.lab, Node::Guest(1), &config, &Options::default());
+        let mut bob = start().expect("started");
+        // The server follows within a second.
+        eventually(Duration::from_secs(2), || {
+            if bob.wait_for("ready", Duration::from_millis(500)).is_err() {
+                bob = start()?;
+            }
+            Ok(bob.log().contains("ready"))
+        })
+        .expect("ready");
+        let reaches = |to| {
+            let ping = ["-c", "2", "-i", "0.2", "-W", "1", "-q", to];
+            run_on(&tunnel.lab, Node::Guest(1), "ping", &ping).is_ok()
+        };
 
-fn memory(pid: u32) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
+        assert!(reaches(netns::SERVER[0]));
+        // Another client, and a host behind it.
+        assert_eq!(reaches(netns::CLIENT[0]), between_clients);
+        assert_eq!(reaches("10.72.0.2"), between_clients);
+        tunnel.end().expect("a good end");
+    }
 }
 
 fn up() -> Tunnel {
     let topology = Topology::of([LinkSpec::new("fibre", 100, 20)]);
     Tunnel::up(&topology, &Options::default()).expect("a tunnel")
 }
-
-const FLOOD: u32 = 200_000;
-
-/// Makes a bad datagram of a number.
-type Datagram = fn(u32) -> Vec<u8>;
