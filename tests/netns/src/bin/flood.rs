@@ -34,7 +34,7 @@ struct Arguments {
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Kind {
-    /// Data datagrams of a session, each with its tag broken.
+    /// Data datagrams of a session, numbered anew, so that the tag is wrong.
     Forged,
     /// First datagrams of QUIC handshakes from invented addresses of 198.18.0.0/15, which must be
     /// local ones of this machine.
@@ -81,7 +81,10 @@ fn make(kind: Kind, to: SocketAddr) -> Result<Vec<Vec<u8>>> {
         Kind::Forged => {
             let mut datagrams = captured(to.port())?;
             for datagram in &mut datagrams {
-                *datagram.last_mut().context("an empty datagram")? ^= 1;
+                // Numbers that are yet to come: they have to be opened to be found out.
+                let (_, number) = datagram.split_at_mut(NUMBER_AT);
+                let number = number.first_chunk_mut().context("a short datagram")?;
+                *number = u32::from_be_bytes(*number).wrapping_add(1 << 20).to_be_bytes();
             }
             Ok(datagrams)
         }
@@ -98,6 +101,9 @@ fn make(kind: Kind, to: SocketAddr) -> Result<Vec<Vec<u8>>> {
         }
     }
 }
+
+/// Where the packet number of a data datagram begins.
+const NUMBER_AT: usize = 4;
 
 /// So many different datagrams are sent in turns.
 const VARIETY: u32 = 10_000;
@@ -118,10 +124,11 @@ fn captured(port: u16) -> Result<Vec<Vec<u8>>> {
     let mut packet = [0; 65536];
     while datagrams.len() < CAPTURED {
         let len = (&socket).read(&mut packet).context("capture: no traffic?")?;
-        // No options, UDP, to the port; not QUIC; of one segment.
+        // No options, UDP, to the port; not QUIC; of one segment; no other flood of this machine.
         let (ip, udp) = packet[..len].split_at_checked(20).context("a short packet")?;
         let ours = ip[0] == 0x45 && ip[9] == 17 && udp.len() > 8 && len <= 1500;
-        if ours && udp[2..4] == port.to_be_bytes() && udp[8] & 0xc0 == 0 {
+        if ours && ip[12..16] != ip[16..20] && udp[2..4] == port.to_be_bytes() && udp[8] & 0xc0 == 0
+        {
             datagrams.push(udp[8..].to_vec());
         }
     }
