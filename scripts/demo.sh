@@ -13,6 +13,9 @@ cargo build --locked --bins -p hawser -p hawser-server -p lab
 bin=${CARGO_TARGET_DIR:-target}/debug
 work=$(mktemp -d)
 umask 077
+# Where the programs put their sockets when there is no root; not every login has one.
+export XDG_RUNTIME_DIR="$work/run"
+mkdir "$XDG_RUNTIME_DIR"
 pids=()
 finish() {
     for pid in $(printf '%s\n' "${pids[@]:-}" | tac); do kill "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; done
@@ -53,12 +56,25 @@ up() {
     sleep 1
 }
 down() { kill "$client"; wait "$client" 2>/dev/null || true; }
+# live SECONDS: what the links carry from the client to the server; each look takes a second.
+live() {
+    local second head='\r' tail='' clear='\r\033[K'
+    [ -t 1 ] || { head='' tail='\n' clear=''; }
+    for second in $(seq "$1"); do
+        printf "$head     %2d s   %s$tail" "$second" \
+            "$("$bin/lab" status | awk '$2 == "up" { printf "%s %5.1f Mbit/s   ", $1, $3 }')"
+    done
+    printf '%b' "$clear"
+}
 # tcp: one TCP flow through the tunnel; its Mbit/s in $mbit.
 tcp() {
     "$bin/lab" exec server -- "$bin/lab" tcp-recv --listen 10.200.0.1:5001 >"$work/tcp" 2>/dev/null &
     local receiver=$!
     sleep 0.5
-    "$bin/lab" exec client -- "$bin/lab" tcp-send --to 10.200.0.1:5001 --seconds 8 >/dev/null
+    "$bin/lab" exec client -- "$bin/lab" tcp-send --to 10.200.0.1:5001 --seconds 8 >/dev/null &
+    sender=$!
+    live 8
+    wait "$sender"
     wait "$receiver"
     mbit=$(field "$work/tcp" goodput_bits_per_second | awk '{printf "%.1f", $1 / 1e6}')
 }
@@ -81,8 +97,11 @@ up; tcp; split=$mbit
 printf '   %-22s %6s Mbit/s\n' "both, split" "$split"
 
 say "2. A link falls silent under 1000 packets a second"
-udp 6; sleep 2
-"$bin/lab" set fibre blackhole=both >/dev/null; sleep 2; "$bin/lab" set fibre blackhole=off >/dev/null
+udp 6; live 2
+echo "   fibre falls silent"
+"$bin/lab" set fibre blackhole=both >/dev/null; live 2; "$bin/lab" set fibre blackhole=off >/dev/null
+echo "   fibre is back"
+live 2
 both_done
 death_lost=$(field "$work/udp" lost)
 death_gap=$(field "$work/udp" gap_max_us | awk '{printf "%.0f", $1 / 1000}')
@@ -101,9 +120,9 @@ down
 
 say "4. Both links lose 5 % of all packets"
 for link in fibre lte; do "$bin/lab" set $link loss=5% >/dev/null; done
-up --link fibre; udp 4; both_done; single=$(field "$work/udp" lost); down
+up --link fibre; udp 4; live 4; both_done; single=$(field "$work/udp" lost); down
 echo "   one link:  lost $single of $(field "$work/udp" sent)"
-up --mode duplicate; udp 4; both_done; twice=$(field "$work/udp" lost); down
+up --mode duplicate; udp 4; live 4; both_done; twice=$(field "$work/udp" lost); down
 echo "   duplicate: lost $twice of $(field "$work/udp" sent)"
 
 say "What you saw"
