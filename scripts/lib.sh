@@ -1,5 +1,8 @@
 # What the scripts share. Sourced, not run.
 
+# Where Debian keeps ip, nft and conntrack; the PATH of who is not root lacks it.
+export PATH="$PATH:/usr/sbin:/sbin"
+
 say() { printf '\n== %s\n' "$*"; }
 
 fail() {
@@ -12,8 +15,7 @@ fail() {
 need_packages() {
     local pair missing=()
     for pair in "$@"; do
-        command -v "${pair%%=*}" >/dev/null 2>&1 || [ -x "/usr/sbin/${pair%%=*}" ] ||
-            [ -x "/sbin/${pair%%=*}" ] || missing+=("${pair#*=}")
+        command -v "${pair%%=*}" >/dev/null 2>&1 || missing+=("${pair#*=}")
     done
     [ ${#missing[@]} -eq 0 ] && return 0
     command -v apt-get >/dev/null 2>&1 ||

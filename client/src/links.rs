@@ -12,7 +12,7 @@ use shared::{
     control::{DialLink, Route},
     driver::{Command, Driver},
     exit::Error,
-    host::{Family, LinkEvent, LinkWatch, Netlink, OUTER_MARK},
+    host::{Family, HostState, OUTER_MARK},
     udp::PathSocket,
 };
 use tracing::{debug, info, warn};
@@ -24,7 +24,7 @@ use crate::config::{
 
 /// The links in use, and those that were.
 pub(crate) struct LinkTable {
-    netlink: Netlink,
+    host: HostState,
     driver: Driver,
     links: BTreeMap<String, Link>,
     next_socket: u16,
@@ -47,8 +47,6 @@ pub(crate) struct Link {
     pub(crate) slot: u8,
     /// Its rank.
     pub(crate) rank: u8,
-    /// How often its sockets were replaced.
-    pub(crate) generation: u32,
 }
 
 /// An interface that may be a link.
@@ -59,8 +57,8 @@ struct Found {
 }
 
 impl LinkTable {
-    pub(crate) fn new(netlink: Netlink, driver: Driver) -> Self {
-        Self { netlink, driver, links: BTreeMap::new(), next_socket: 0 }
+    pub(crate) fn new(host: HostState, driver: Driver) -> Self {
+        Self { host, driver, links: BTreeMap::new(), next_socket: 0 }
     }
 
     /// Looks which links there are, and opens and closes sockets accordingly.
@@ -79,7 +77,10 @@ impl LinkTable {
             self.close(&name);
         }
         for interface in found {
-            self.take_in(interface, config)?;
+            if self.take_in(&interface, config)? {
+                // The route back to the server may lead into the tunnel.
+                self.host.loosen_reverse_path_filter(&interface.name).await?;
+            }
         }
         Ok(())
     }
@@ -126,19 +127,10 @@ impl LinkTable {
         }
     }
 
-    /// Returns when something about links has changed.
-    pub(crate) async fn changed(&self, watch: &mut LinkWatch) {
-        loop {
-            match watch.next().await {
-                Some(LinkEvent::Carrier { .. } | LinkEvent::AddressRemoved { .. }) => {}
-                _ => return,
-            }
-        }
-    }
-
     async fn find(&self, links: &Links) -> Result<Vec<Found>, Error> {
-        let interfaces = self.netlink.interfaces().await?;
-        let defaults = self.netlink.default_links().await?;
+        let netlink = self.host.netlink();
+        let interfaces = netlink.interfaces().await?;
+        let defaults = netlink.default_links().await?;
         let auto = matches!(links, Links::Auto { .. });
         let mut found = Vec::new();
         for interface in interfaces {
@@ -166,64 +158,77 @@ impl LinkTable {
         Ok(found)
     }
 
-    fn take_in(&mut self, found: Found, config: &Config) -> Result<(), Error> {
+    /// Takes in what is known of an interface. Returns whether it is one that was not there.
+    fn take_in(&mut self, found: &Found, config: &Config) -> Result<bool, Error> {
         let known = self.links.get(&found.name);
-        let same = known.is_some_and(|link| {
-            link.present && link.index == found.index && link.sources == found.sources
-        });
-        if same {
-            return Ok(());
+        let there = known.filter(|link| link.present && link.index == found.index);
+        // Sockets are bound to the interface alone: they outlive addresses, but a family that came,
+        // went or changed its address is dialled and validated anew.
+        let keep =
+            |family: usize| there.is_some_and(|it| it.sources[family] == found.sources[family]);
+        let kept = [keep(0), keep(1)];
+        if kept == [true, true] {
+            return Ok(false);
         }
-        let slot = match known {
-            Some(link) => link.slot,
-            None if self.links.len() < PATHS_MAX => self.links.len() as u8,
-            None => {
-                warn!(link = found.name, "more than {PATHS_MAX} links: this one is left out");
-                return Ok(());
-            }
+        let Some(slot) = known.map(|link| link.slot).or_else(|| self.free_slot()) else {
+            warn!(link = found.name, "more than {PATHS_MAX} links: this one is left out");
+            return Ok(false);
         };
-        let generation = known.map_or(0, |link| link.generation + 1);
-        self.close(&found.name);
-        let sockets = self.open(&found)?;
-        let rank = rank(&config.link(&found.name), slot);
-        info!(link = found.name, "using the link");
-        let Found { name, index, sources } = found;
-        let link = Link {
-            name: name.clone(),
-            index,
-            sockets,
-            sources,
+        let arrived = there.is_none();
+        let mut link = Link {
+            name: found.name.clone(),
+            index: found.index,
+            sockets: known.map_or([None; 2], |link| link.sockets),
+            sources: found.sources,
             present: true,
             slot,
-            rank,
-            generation,
+            rank: rank(&config.link(&found.name), slot),
         };
-        self.links.insert(name, link);
-        Ok(())
+        for family in (0..2).filter(|&family| !kept[family]) {
+            if let Some(number) = link.sockets[family].take() {
+                self.driver.command(Command::RemoveSocket(number));
+            }
+            link.sockets[family] = self.open(found, family)?;
+        }
+        if arrived {
+            info!(link = found.name, "using the link");
+        }
+        // A link that is gone gives its slot to this one.
+        self.links.retain(|_, other| other.slot != slot);
+        self.links.insert(found.name.clone(), link);
+        Ok(arrived)
     }
 
-    fn open(&mut self, found: &Found) -> Result<[Option<u16>; 2], Error> {
-        let mut numbers = [None; 2];
-        let any: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
-        for (index, family) in any.into_iter().enumerate() {
-            if found.sources[index].is_none() {
-                continue;
-            }
-            let socket = match PathSocket::on_link(&found.name, family, OUTER_MARK.value) {
-                Ok(socket) => socket,
-                // It vanished a moment ago: the kernel tells of that too.
-                Err(error) if error.raw_os_error() == Some(libc_enodev()) => continue,
-                Err(error) => {
-                    let doing = format_args!("open a socket on {}", found.name);
-                    return Err(Error::from_io(doing, &error));
-                }
-            };
-            let number = self.next_socket;
-            self.next_socket = self.next_socket.wrapping_add(1);
-            self.driver.command(Command::AddSocket(number, Arc::new(socket)));
-            numbers[index] = Some(number);
+    /// A path slot that no link has, else that of a link that is gone.
+    fn free_slot(&self) -> Option<u8> {
+        let taken = |slot: u8, all: bool| {
+            self.links.values().any(|link| link.slot == slot && (all || link.present))
+        };
+        let slots = || 0..PATHS_MAX as u8;
+        slots()
+            .find(|&slot| !taken(slot, true))
+            .or_else(|| slots().find(|&slot| !taken(slot, false)))
+    }
+
+    /// Opens a link's socket of a family, unless the link has no address of it.
+    fn open(&mut self, found: &Found, family: usize) -> Result<Option<u16>, Error> {
+        if found.sources[family].is_none() {
+            return Ok(None);
         }
-        Ok(numbers)
+        let any: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+        let socket = match PathSocket::on_link(&found.name, any[family], OUTER_MARK.value) {
+            Ok(socket) => socket,
+            // It vanished a moment ago: the kernel tells of that too.
+            Err(error) if error.raw_os_error() == Some(ENODEV) => return Ok(None),
+            Err(error) => {
+                let doing = format_args!("open a socket on {}", found.name);
+                return Err(Error::from_io(doing, &error));
+            }
+        };
+        let number = self.next_socket;
+        self.next_socket = self.next_socket.wrapping_add(1);
+        self.driver.command(Command::AddSocket(number, Arc::new(socket)));
+        Ok(Some(number))
     }
 
     fn close(&mut self, name: &str) {
@@ -243,7 +248,5 @@ fn rank(config: &LinkConfig, slot: u8) -> u8 {
     }
 }
 
-/// No such device.
-fn libc_enodev() -> i32 {
-    19
-}
+/// No such device (errno.h).
+const ENODEV: i32 = 19;

@@ -43,10 +43,13 @@ pub(crate) struct Tunnel {
     /// Our slot of the current session.
     slot: Option<u32>,
     next_slot: u32,
-    /// The server's address as the control connection found it.
-    server: Option<SocketAddr>,
-    /// The paths that were opened, by their slot: the generation of the link's sockets.
-    paths: BTreeMap<u8, u32>,
+    /// The server's address by family: where the control connection goes, and for links of the
+    /// other family another one that is known.
+    server: [Option<SocketAddr>; 2],
+    /// The paths that were opened, by their slot, and where they go.
+    paths: BTreeMap<u8, FourTuple>,
+    /// Addresses and routes of the device.
+    laid: HostState,
     inner: Vec<IpNet>,
     routes: Option<Destinations>,
     raised: bool,
@@ -70,14 +73,16 @@ impl Tunnel {
         let mut random = [0; 4];
         entropy::fill(&mut random);
         let next_slot = u32::from_ne_bytes(random) % SESSION_SLOTS;
+        let laid = host.scope("tunnel");
         Self {
             host,
+            laid,
             tun,
             driver,
             shown,
             slot: None,
             next_slot,
-            server: None,
+            server: [None; 2],
             paths: BTreeMap::new(),
             inner: Vec::new(),
             routes: None,
@@ -100,13 +105,15 @@ impl Tunnel {
         self.slot == Some(slot)
     }
 
-    /// Takes up the session that the server granted, in the place of the one before.
+    /// Takes up the session that the server granted, in the place of the one before. `known` are
+    /// all addresses of the server.
     ///
     /// # Errors
     /// When the device can't be set up.
     pub(crate) async fn adopt(
         &mut self,
         control: &Control,
+        known: &[SocketAddr],
         links: &LinkTable,
         config: &Config,
     ) -> Result<(), Error> {
@@ -114,8 +121,11 @@ impl Tunnel {
         let slot = self.next_slot;
         self.next_slot = (slot + 1) % SESSION_SLOTS;
         let before = self.slot.replace(slot);
-        self.server = Some(control.route().remote);
-        self.paths.clear();
+        let remote = control.route().remote;
+        self.server = [false, true].map(|six| {
+            let of_family = |address: &&SocketAddr| address.is_ipv6() == six;
+            [remote].iter().chain(known).find(of_family).copied()
+        });
         let mode = grant.settings.mode_up.parse::<Mode>().unwrap_or_default();
         let session = SessionConfig {
             side: Side::Client,
@@ -129,7 +139,10 @@ impl Tunnel {
             seed: entropy::seed(),
         };
         let everything = [Family::V4, Family::V6].map(Family::default_net);
-        let paths = links.present().filter_map(|link| self.open(link)).collect();
+        let paths: Vec<_> = (links.present())
+            .filter_map(|link| Some((PathId(link.slot), self.tuple(link)?, link.rank)))
+            .collect();
+        self.paths = paths.iter().map(|&(path, tuple, _)| (path.0, tuple)).collect();
         let new = NewSession {
             slot,
             config: session,
@@ -142,9 +155,7 @@ impl Tunnel {
             self.retire(before);
         }
         self.show(slot, grant, config, mode, links);
-        if !self.raised {
-            self.address(&grant.settings, config).await?;
-        }
+        self.set_up(&grant.settings, links, config).await?;
         self.forward(&grant.settings.prefixes).await
     }
 
@@ -154,20 +165,20 @@ impl Tunnel {
         let mut changes = Vec::new();
         for link in links.all() {
             let path = PathId(link.slot);
-            match (self.paths.get(&link.slot), link.present) {
-                (Some(_), false) => changes.push((path, PathChange::Fail)),
-                (Some(&generation), true) if generation != link.generation => {
-                    let Some((_, tuple, _)) = self.open(link) else { continue };
-                    changes.push((path, PathChange::Move(tuple)));
+            match (self.paths.get(&link.slot).copied(), self.tuple(link)) {
+                (Some(_), None) => changes.push((path, PathChange::Fail)),
+                (Some(before), Some(tuple)) => {
+                    if before != tuple {
+                        self.paths.insert(link.slot, tuple);
+                        changes.push((path, PathChange::Move(tuple)));
+                    }
                     changes.push((path, PathChange::Wake));
                 }
-                (Some(_), true) => changes.push((path, PathChange::Wake)),
-                (None, true) => {
-                    if let Some((_, tuple, rank)) = self.open(link) {
-                        changes.push((path, PathChange::Open(tuple, rank)));
-                    }
+                (None, Some(tuple)) => {
+                    self.paths.insert(link.slot, tuple);
+                    changes.push((path, PathChange::Open(tuple, link.rank)));
                 }
-                (None, false) => {}
+                (None, None) => {}
             }
         }
         for (path, change) in changes {
@@ -224,13 +235,11 @@ impl Tunnel {
         session.is_none_or(|session| session.silent)
     }
 
-    /// Where a link's path goes: the address that the control connection found, or, on a link of
-    /// the other family, none.
-    fn open(&mut self, link: &Link) -> Option<(PathId, FourTuple, u8)> {
-        let remote = self.server?;
-        let socket = link.sockets[usize::from(remote.is_ipv6())]?;
-        self.paths.insert(link.slot, link.generation);
-        Some((PathId(link.slot), FourTuple { socket, local: None, remote }, link.rank))
+    /// Where a link's path goes, if it is there and the server has an address of its family.
+    fn tuple(&self, link: &Link) -> Option<FourTuple> {
+        let families = self.server.iter().zip(link.sockets).filter(|_| link.present);
+        let mut routes = families.filter_map(|(remote, socket)| Some(((*remote)?, socket?)));
+        routes.next().map(|(remote, socket)| FourTuple { socket, local: None, remote })
     }
 
     /// Lets an old session receive what is on its way, then ends it.
@@ -255,20 +264,34 @@ impl Tunnel {
         };
     }
 
-    /// Gives the device its addresses, and works out what will lead into it.
-    async fn address(&mut self, settings: &Settings, config: &Config) -> Result<(), Error> {
-        for &address in &settings.addresses {
-            let host = IpNet::from(address.addr());
-            self.host.add_address(&self.tun, host).await?;
-            self.inner.push(host);
-        }
+    /// Gives the device its addresses, and what leads into it; anew if the server grants others than
+    /// before.
+    async fn set_up(
+        &mut self,
+        settings: &Settings,
+        links: &LinkTable,
+        config: &Config,
+    ) -> Result<(), Error> {
+        let inner: Vec<IpNet> =
+            settings.addresses.iter().map(|net| IpNet::from(net.addr())).collect();
         let pools = settings.pools.clone();
-        self.routes = Some(match &config.routes {
+        let routes = match &config.routes {
             Routes::Default => Destinations::All,
             Routes::Networks(networks) => Destinations::Only([&pools[..], networks].concat()),
             Routes::None => Destinations::Only(Vec::new()),
             Routes::Pool => Destinations::Only(pools),
-        });
+        };
+        if self.inner == inner && self.routes.as_ref() == Some(&routes) {
+            return Ok(());
+        }
+        self.laid.undo().await?;
+        for &host in &inner {
+            self.laid.add_address(&self.tun, host).await?;
+        }
+        (self.inner, self.routes) = (inner, Some(routes));
+        if self.raised {
+            self.lead(links).await?;
+        }
         Ok(())
     }
 
@@ -292,16 +315,19 @@ impl Tunnel {
     async fn raise(&mut self, links: &LinkTable) -> Result<(), Error> {
         self.raised = true;
         self.host.netlink().set_up(&self.tun).await?;
-        if let Some(destinations) = &self.routes {
-            let families: Vec<Family> =
-                self.inner.iter().map(|net| Family::of(net.addr())).collect();
-            let names: Vec<String> = links.present().map(|link| link.name.clone()).collect();
-            let routes =
-                TunnelRoutes { tun: &self.tun, destinations, inner: &families, links: &names };
-            install_routes(&self.host, &routes).await?;
-        }
+        self.lead(links).await?;
         let inner: Vec<IpAddr> = self.inner.iter().map(IpNet::addr).collect();
         ready::announce(&inner);
+        Ok(())
+    }
+
+    /// Lays the routes into the tunnel.
+    async fn lead(&self, links: &LinkTable) -> Result<(), Error> {
+        let Some(destinations) = &self.routes else { return Ok(()) };
+        let inner: Vec<Family> = self.inner.iter().map(|net| Family::of(net.addr())).collect();
+        let links: Vec<String> = links.present().map(|link| link.name.clone()).collect();
+        let routes = TunnelRoutes { tun: &self.tun, destinations, inner: &inner, links: &links };
+        install_routes(&self.laid, &routes).await?;
         Ok(())
     }
 }

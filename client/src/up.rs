@@ -1,6 +1,8 @@
 //! `hawser up`: raises the tunnel and keeps it up.
 
 use std::{
+    future::pending,
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -8,22 +10,22 @@ use std::{
 use shared::{
     clock,
     control::{
-        Cause, Control, ControlEvent, DialError, Dialer, Goodbye, GoodbyeCode, Hello,
+        Control, ControlEvent, DialError, DialLink, Dialer, Goodbye, GoodbyeCode, Hello,
         Instance as Run, ServerName,
     },
     driver::{self, Command, Driver, DriverEvent},
     exit::Error,
     host::{HostState, LinkEvent, LinkWatch},
     ready,
+    signals::Signals,
     status::{ControlSocket, Instance, Snapshot},
     suites,
     tun::Tun,
     udp::SocketTable,
 };
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep_until, timeout},
 };
 use tracing::{info, warn};
 
@@ -68,15 +70,19 @@ pub(crate) fn run(options: Options) -> Result<(), Error> {
         .enable_all()
         .build()
         .map_err(|error| Error::from_io("start the runtime", &error))?;
-    runtime.block_on(raise(options))
+    let result = runtime.block_on(raise(options));
+    // A name may still be being looked up, which nothing but the resolver's own time ends.
+    runtime.shutdown_background();
+    result
 }
 
 async fn raise(options: Options) -> Result<(), Error> {
     let Options { config, instance } = options;
+    let signals = Signals::listen()?;
     let host = HostState::open(instance.name()).await?;
     let status = ControlSocket::bind(instance.clone())?;
     let result = async {
-        let mut client = Client::start(&host, config, instance.name().to_owned()).await?;
+        let mut client = Client::start(&host, config, instance.name().to_owned(), signals).await?;
         let shown = Arc::clone(&client.shown);
         let answering = tokio::spawn(status.serve(move || {
             let shown = Arc::clone(&shown);
@@ -102,7 +108,8 @@ struct Client {
     watch: LinkWatch,
     links: LinkTable,
     tunnel: Tunnel,
-    signals: [Signal; 2],
+    line: Line,
+    signals: Signals,
     shown: Arc<Shown>,
 }
 
@@ -116,9 +123,12 @@ pub(crate) struct Shown {
 }
 
 impl Client {
-    async fn start(host: &HostState, config: Config, instance: String) -> Result<Self, Error> {
-        let listen = |kind| signal(kind).map_err(|error| Error::from_io("handle signals", &error));
-        let signals = [listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?];
+    async fn start(
+        host: &HostState,
+        config: Config,
+        instance: String,
+        signals: Signals,
+    ) -> Result<Self, Error> {
         let sockets = SocketTable::default();
         let server = ServerName {
             key: config.server_key,
@@ -132,7 +142,7 @@ impl Client {
         let (driver, events) = Driver::start(tun, sockets, sink)
             .map_err(|error| Error::from_io("start the data plane", &error))?;
         let watch = host.netlink().watch().await?;
-        let links = LinkTable::new(host.netlink().clone(), driver.clone());
+        let links = LinkTable::new(host.clone(), driver.clone());
         let shown = Arc::new(Shown {
             instance,
             since: clock::since_epoch().as_secs(),
@@ -140,126 +150,156 @@ impl Client {
             session: Mutex::default(),
         });
         let tunnel = Tunnel::new(host.clone(), name, driver.clone(), Arc::clone(&shown));
-        let run = Run::generate();
-        Ok(Self { config, dialer, run, driver, events, watch, links, tunnel, signals, shown })
+        let (run, line) = (Run::generate(), Line::new());
+        Ok(Self { config, dialer, run, driver, events, watch, links, tunnel, line, signals, shown })
     }
 
     /// Connects, keeps the tunnel up, connects anew when need be, until someone asks for the end.
+    ///
+    /// Dialling is one of the things that go on here, beside a session that may be well: packets,
+    /// links and what the server says are followed all the while.
     async fn keep(&mut self) -> Result<(), Error> {
-        let mut failures = 0;
+        self.look_at_links().await?;
+        self.dial();
         loop {
-            let Some(control) = self.connect(&mut failures).await? else { return Ok(()) };
-            self.tunnel.adopt(&control, &self.links, &self.config).await?;
-            match self.follow(control).await? {
-                After::End => return Ok(()),
-                After::Reconnect => {}
+            match self.next().await? {
+                Happening::Control(event) => self.on_control(event)?,
+                Happening::Dialled(result) => self.on_dialled(result).await?,
+                Happening::Driver(event) => self.on_driver(event).await?,
+                Happening::Due => self.on_due().await,
+                Happening::End => {
+                    if let Some(control) = self.line.control.take() {
+                        control.close(Goodbye::new(GoodbyeCode::Ended, "")).await;
+                    }
+                    return Ok(());
+                }
+                Happening::Link(event) => self.on_link(event).await?,
             }
         }
     }
 
-    /// Dials until the server lets us in. `None` if someone asked for the end.
-    async fn connect(&mut self, failures: &mut u32) -> Result<Option<Control>, Error> {
-        loop {
-            self.links.refresh(&self.config).await?;
-            let hello = Hello {
-                suites: suites::preferred(),
-                slot: self.tunnel.next_slot(),
-                instance: self.run,
-                mode: self.config.mode.map(|mode| mode.name().to_owned()),
-                software: env!("CARGO_PKG_VERSION").to_owned(),
-            };
-            let dialing = self.links.dial_list();
-            let result = tokio::select! {
-                result = self.dialer.dial(&dialing, &hello, DIAL_MAX) => result,
-                () = asked_to_end(&mut self.signals) => return Ok(None),
-                () = self.links.changed(&mut self.watch) => continue,
-            };
-            let error = match result {
-                Ok(control) => {
-                    *failures = 0;
-                    info!(link = control.link(), "joined");
-                    if let Some(address) = control.grant().replaced {
-                        warn!(%address, "replaced another machine that used the same key");
-                    }
-                    return Ok(Some(control));
+    async fn next(&mut self) -> Result<Happening, Error> {
+        let (due, dialling) = (self.line.due(), self.line.dial.is_some());
+        let Line { control, dial, .. } = &mut self.line;
+        let ended = |what| move || Error::failed(what);
+        tokio::select! {
+            () = self.signals.asked_to_end() => Ok(Happening::End),
+            event = next_event(control) => Ok(Happening::Control(event)),
+            result = finished(dial) => Ok(Happening::Dialled(result)),
+            event = self.events.recv() => {
+                event.map(Happening::Driver).ok_or_else(ended("the data plane ended"))
+            }
+            event = self.watch.next() => {
+                event.map(Happening::Link).ok_or_else(ended("the kernel tells no more of links"))
+            }
+            () = sleep_until(due), if !dialling => Ok(Happening::Due),
+        }
+    }
+
+    /// Begins to dial, unless that is under way.
+    fn dial(&mut self) {
+        if self.line.dial.is_some() {
+            return;
+        }
+        let hello = Hello {
+            suites: suites::preferred(),
+            slot: self.tunnel.next_slot(),
+            instance: self.run,
+            mode: self.config.mode.map(|mode| mode.name().to_owned()),
+            software: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let (dialer, links) = (self.dialer.clone(), self.links.dial_list());
+        let by = links.clone();
+        let outcome = Box::pin(async move { dialer.dial(&by, &hello, DIAL_MAX).await });
+        self.line.dial = Some(Dial { links, began: Instant::now(), outcome });
+    }
+
+    async fn on_dialled(&mut self, result: Result<Control, DialError>) -> Result<(), Error> {
+        let began = self.line.dial.take().map_or_else(Instant::now, |dial| dial.began);
+        match result {
+            Ok(control) => {
+                info!(link = control.link(), "joined");
+                if let Some(address) = control.grant().replaced {
+                    warn!(%address, "replaced another machine that used the same key");
                 }
-                Err(DialError::Refused(refusal)) => {
-                    return Err(Error::refused(format_args!("the server refuses: {refusal}")));
+                let known = self.dialer.addresses();
+                self.tunnel.adopt(&control, &known, &self.links, &self.config).await?;
+                // The server has ended the connection before, if there was one.
+                self.line.control = Some(control);
+                self.line.failures = 0;
+                self.line.explain_by = None;
+                self.line.dial_at = Instant::now() + RENEW_AFTER;
+                Ok(())
+            }
+            Err(error) => {
+                let joined = self.tunnel.slot().is_some();
+                if let Some(end) = final_error(&error, joined) {
+                    return Err(end);
                 }
-                Err(error @ DialError::WrongServerKey { .. }) => return Err(Error::refused(error)),
-                Err(error @ DialError::Impossible(_)) => return Err(Error::failed(error)),
-                Err(error) => error,
-            };
-            *failures += 1;
-            warn!("{error}");
-            let pause = PAUSE * (*failures).min(PAUSES_MAX);
-            tokio::select! {
-                () = sleep(pause) => {}
-                () = asked_to_end(&mut self.signals) => return Ok(None),
-                () = self.links.changed(&mut self.watch) => {}
+                warn!("{error}");
+                self.line.failures += 1;
+                // A dial that took its time needs no pause after it.
+                let pause = PAUSE * self.line.failures.min(PAUSES_MAX);
+                self.line.dial_at = began + pause;
+                Ok(())
             }
         }
     }
 
-    /// Keeps the tunnel up while the control connection lasts.
-    async fn follow(&mut self, mut control: Control) -> Result<After, Error> {
-        let renew_at = Instant::now() + RENEW_AFTER;
-        let mut suspicious: Option<Instant> = None;
-        loop {
-            let give_up = suspicious.map_or(renew_at, |at| at + SILENT_MAX);
-            tokio::select! {
-                () = asked_to_end(&mut self.signals) => {
-                    control.close(Goodbye::new(GoodbyeCode::Ended, "")).await;
-                    return Ok(After::End);
-                }
-                event = control.next_event() => match event {
-                    Some(ControlEvent::Update(settings)) => self.tunnel.on_settings(&settings),
-                    Some(ControlEvent::Drain) => return Ok(After::Reconnect),
-                    Some(ControlEvent::Closed(cause)) => return self.on_closed(&cause),
-                    None => return Ok(After::Reconnect),
-                },
-                event = self.events.recv() => match event {
-                    Some(DriverEvent::Failed(error)) => {
-                        return Err(Error::from_io("carry packets", &error));
-                    }
-                    Some(DriverEvent::Silent(slot)) if self.tunnel.is_current(slot) => {
-                        // A server that was restarted answers this by saying so.
-                        control.handle().ping();
-                        suspicious.get_or_insert(Instant::now());
-                    }
-                    Some(DriverEvent::Session(slot, event)) if self.tunnel.is_current(slot) => {
-                        self.tunnel.on_event(event, &self.links).await?;
-                    }
-                    Some(DriverEvent::SocketFailed(number, error)) => {
-                        self.links.on_socket_failed(number, &error);
-                        self.tunnel.mend(&self.links);
-                    }
-                    Some(DriverEvent::Session(..) | DriverEvent::Silent(_)) => {}
-                    None => return Err(Error::failed("the data plane ended")),
-                },
-                event = self.watch.next() => match event {
-                    Some(event) => self.on_link(event, &control).await?,
-                    None => return Err(Error::failed("the kernel tells no more of links")),
-                },
-                () = tokio::time::sleep_until(give_up) => {
-                    if suspicious.take().is_none() || self.tunnel.is_silent().await {
-                        return Ok(After::Reconnect);
-                    }
+    fn on_control(&mut self, event: Option<ControlEvent>) -> Result<(), Error> {
+        match event {
+            Some(ControlEvent::Update(settings)) => {
+                self.tunnel.on_settings(&settings);
+                return Ok(());
+            }
+            Some(ControlEvent::Drain) => {}
+            Some(ControlEvent::Closed(cause)) if cause.is_refusal() => {
+                return Err(Error::refused(format_args!("the server ended the session: {cause}")));
+            }
+            Some(ControlEvent::Closed(cause)) => {
+                self.line.control = None;
+                if self.line.dial.is_none() {
+                    info!(%cause, "the control connection is over; connecting anew");
                 }
             }
+            None => self.line.control = None,
+        }
+        self.dial();
+        Ok(())
+    }
+
+    async fn on_driver(&mut self, event: DriverEvent) -> Result<(), Error> {
+        match event {
+            DriverEvent::Failed(error) => return Err(Error::from_io("carry packets", &error)),
+            DriverEvent::Silent(slot) if self.tunnel.is_current(slot) => {
+                // A server that was restarted answers this by saying so.
+                if let Some(control) = &self.line.control {
+                    control.handle().ping();
+                    self.line.explain_by.get_or_insert_with(|| Instant::now() + SILENT_MAX);
+                }
+            }
+            DriverEvent::Session(slot, event) if self.tunnel.is_current(slot) => {
+                self.tunnel.on_event(event, &self.links).await?;
+            }
+            DriverEvent::SocketFailed(number, error) => {
+                self.links.on_socket_failed(number, &error);
+                self.tunnel.mend(&self.links);
+            }
+            DriverEvent::Session(..) | DriverEvent::Silent(_) => {}
+        }
+        Ok(())
+    }
+
+    /// The pause after a failure is over, or the server has not told why it is silent, or it is
+    /// time for fresh keys.
+    async fn on_due(&mut self) {
+        let unexplained = self.line.explain_by.take().is_some() && self.tunnel.is_silent().await;
+        if unexplained || self.line.dial_at <= Instant::now() {
+            self.dial();
         }
     }
 
-    /// The control connection is over.
-    fn on_closed(&self, cause: &Cause) -> Result<After, Error> {
-        if cause.is_refusal() {
-            return Err(Error::refused(format_args!("the server ended the session: {cause}")));
-        }
-        info!(%cause, "the control connection is over; connecting anew");
-        Ok(After::Reconnect)
-    }
-
-    async fn on_link(&mut self, event: LinkEvent, control: &Control) -> Result<(), Error> {
+    async fn on_link(&mut self, event: LinkEvent) -> Result<(), Error> {
         // Several things happen at once when a link comes or goes: they are looked at together.
         let mut events = vec![event];
         while let Ok(Some(more)) = timeout(SETTLE, self.watch.next()).await {
@@ -268,12 +308,100 @@ impl Client {
                 break;
             }
         }
+        self.look_at_links().await?;
+        let (waiting, dialling) = (self.line.failures > 0, self.line.dial.as_ref());
+        let stale = dialling.is_some_and(|dial| dial.links != self.links.dial_list());
+        if stale {
+            self.line.dial = None;
+        }
+        // What has changed may be what kept us from the server.
+        if stale || (waiting && self.line.control.is_none()) {
+            self.dial();
+        }
+        Ok(())
+    }
+
+    async fn look_at_links(&mut self) -> Result<(), Error> {
         self.links.refresh(&self.config).await?;
         self.tunnel.mend(&self.links);
-        if let Some(route) = self.links.route_like(control.route()) {
+        if let Some(control) = &self.line.control
+            && let Some(route) = self.links.route_like(control.route())
+        {
             control.handle().set_route(route);
         }
         Ok(())
+    }
+}
+
+/// What the main loop waits for.
+#[expect(clippy::large_enum_variant, reason = "one at a time, and rarely")]
+enum Happening {
+    Control(Option<ControlEvent>),
+    Dialled(Result<Control, DialError>),
+    Driver(DriverEvent),
+    Due,
+    End,
+    Link(LinkEvent),
+}
+
+/// The connection to the server, and the dial for the next one.
+struct Line {
+    control: Option<Control>,
+    dial: Option<Dial>,
+    /// Dials that failed, one after the other.
+    failures: u32,
+    /// When to dial next, if nothing happens before.
+    dial_at: Instant,
+    /// By when the server should have told why the session hears nothing.
+    explain_by: Option<Instant>,
+}
+
+impl Line {
+    fn new() -> Self {
+        Self { control: None, dial: None, failures: 0, dial_at: Instant::now(), explain_by: None }
+    }
+
+    fn due(&self) -> Instant {
+        self.explain_by.map_or(self.dial_at, |at| at.min(self.dial_at))
+    }
+}
+
+/// A dial under way.
+struct Dial {
+    /// The links that it goes by.
+    links: Vec<DialLink>,
+    began: Instant,
+    outcome: Pin<Box<dyn Future<Output = Result<Control, DialError>> + Send>>,
+}
+
+async fn next_event(control: &mut Option<Control>) -> Option<ControlEvent> {
+    match control {
+        Some(control) => control.next_event().await,
+        None => pending().await,
+    }
+}
+
+async fn finished(dial: &mut Option<Dial>) -> Result<Control, DialError> {
+    match dial {
+        Some(dial) => dial.outcome.as_mut().await,
+        None => pending().await,
+    }
+}
+
+/// What a failed dial ends the program with, if trying again is of no use. For a client that has
+/// been let in before, only the server's decision about its key is: everything else may pass, or be
+/// somebody's doing who sits on the way.
+fn final_error(error: &DialError, joined: bool) -> Option<Error> {
+    use shared::control::RefusalCode as Code;
+    match error {
+        DialError::Impossible(_) => Some(Error::failed(error)),
+        DialError::Refused(refusal) => {
+            let decided = matches!(refusal.code, Code::Removed | Code::UnknownKey);
+            let passing = refusal.code == Code::Draining || (joined && !decided);
+            (!passing).then(|| Error::refused(format_args!("the server refuses: {refusal}")))
+        }
+        DialError::WrongServerKey { .. } if !joined => Some(Error::refused(error)),
+        _ => None,
     }
 }
 
@@ -299,24 +427,10 @@ impl Shown {
     }
 }
 
-/// What follows the end of a control connection.
-enum After {
-    End,
-    Reconnect,
-}
-
-async fn asked_to_end(signals: &mut [Signal; 2]) {
-    let [interrupt, terminate] = signals;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-}
-
 /// One round of attempts; then links and names are looked at again.
 const DIAL_MAX: Duration = Duration::from_secs(5);
 
-/// The pause after a failed round, and how often it grows.
+/// Between the beginnings of two rounds, times the failures so far, and how often that grows.
 const PAUSE: Duration = Duration::from_millis(200);
 const PAUSES_MAX: u32 = 10;
 

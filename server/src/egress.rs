@@ -172,7 +172,11 @@ impl Egress {
             retry_at: None,
         };
         watch.begin().await?;
-        let refusals = forward_refusals(&nft_ruleset_json().await?, &tun);
+        // Only advice: an nft that can't speak JSON has given none.
+        let refusals = match nft_ruleset_json().await {
+            Ok(ruleset) => forward_refusals(&ruleset, &tun),
+            Err(_) => Vec::new(),
+        };
         for command in &refusals {
             warn!(
                 "a firewall of this host drops forwarded packets of the tunnel; allow them: {command}"

@@ -14,14 +14,12 @@ use shared::{
     exit::Error,
     host::{HostState, Route},
     ready,
+    signals::Signals,
     status::{ControlSocket, Instance, Snapshot},
     tun::Tun,
     udp::{PathSocket, SocketTable},
 };
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::mpsc,
-};
+use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use crate::{
@@ -73,11 +71,15 @@ pub(crate) fn run(options: Options) -> Result<(), Error> {
         .enable_all()
         .build()
         .map_err(|error| Error::from_io("start the runtime", &error))?;
-    runtime.block_on(serve(options))
+    let result = runtime.block_on(serve(options));
+    // Nothing that still runs on a thread of its own is worth waiting for.
+    runtime.shutdown_background();
+    result
 }
 
 async fn serve(options: Options) -> Result<(), Error> {
     let Options { config, key, mut clients, instance } = options;
+    let mut signals = Signals::listen()?;
     let host = HostState::open(instance.name()).await?;
     let status = ControlSocket::bind(instance.clone())?;
     let result = async {
@@ -89,7 +91,7 @@ async fn serve(options: Options) -> Result<(), Error> {
         }));
         let inner: Vec<IpAddr> = server.config.pools.server().addresses().collect();
         ready::announce(&inner);
-        let result = server.follow(&mut clients).await;
+        let result = server.follow(&mut clients, &mut signals).await;
         ready::announce_end();
         answering.abort();
         server.stop().await;
@@ -166,21 +168,21 @@ impl Server {
         let server =
             Self { config, host, tun: name, guests, control, joining, driver, events, shown };
         for client in clients.clients() {
-            server.route_prefixes(&client.prefixes).await?;
+            server.route_prefixes(client).await;
         }
         Ok(server)
     }
 
     /// Follows what happens until someone asks for the end.
-    async fn follow(&mut self, clients: &mut ClientsFolder) -> Result<(), Error> {
-        let listen = |kind| signal(kind).map_err(|error| Error::from_io("handle signals", &error));
-        let (mut interrupt, mut terminate) =
-            (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    async fn follow(
+        &mut self,
+        clients: &mut ClientsFolder,
+        signals: &mut Signals,
+    ) -> Result<(), Error> {
         let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
         loop {
             tokio::select! {
-                _ = interrupt.recv() => return Ok(()),
-                _ = terminate.recv() => return Ok(()),
+                () = signals.asked_to_end() => return Ok(()),
                 event = self.joining.recv() => match event {
                     Some(event) => self.on_control(event),
                     None => return Err(Error::failed("the control plane ended")),
@@ -189,7 +191,7 @@ impl Server {
                     Some(event) => self.on_driver(event)?,
                     None => return Err(Error::failed("the data plane ended")),
                 },
-                changes = clients.changes() => self.on_clients(changes).await?,
+                changes = clients.changes() => self.on_clients(changes).await,
                 _ = sweep.tick() => self.sweep().await,
             }
         }
@@ -236,24 +238,18 @@ impl Server {
         Ok(())
     }
 
-    async fn on_clients(&mut self, changes: Changes) -> Result<(), Error> {
+    async fn on_clients(&mut self, changes: Changes) {
         for problem in &changes.problems {
             warn!("a client is left out: {problem}");
         }
-        let gone = changes.removed.iter().chain(&changes.changed);
-        for client in gone {
-            let before = self.guests.remove(&client.name);
-            for prefix in before.into_iter().flat_map(|client| client.prefixes) {
-                self.host.remove_route(Route::to_interface(prefix, &self.tun)).await?;
+        for client in changes.removed.iter().chain(&changes.changed) {
+            if let Some(before) = self.guests.remove(&client.name) {
+                self.unroute_prefixes(&before).await;
             }
         }
         for client in changes.added.iter().chain(&changes.changed) {
             self.guests.insert(client.clone());
-            self.route_prefixes(&client.prefixes).await?;
-        }
-        if let Some(egress) = &*self.shown.egress.lock().await {
-            let set = egress.set_sources(sources(&self.config, &self.guests)).await;
-            set.map_err(|error| Error::failed(format_args!("{error:#}")))?;
+            self.route_prefixes(client).await;
         }
         for client in &changes.removed {
             self.end(client, GoodbyeCode::Removed, "removed from the server");
@@ -262,7 +258,11 @@ impl Server {
             // It connects again at once, and gets what is written there.
             self.end(client, GoodbyeCode::Ended, "its configuration has changed");
         }
-        Ok(())
+        if let Some(egress) = &*self.shown.egress.lock().await
+            && let Err(error) = egress.set_sources(sources(&self.config, &self.guests)).await
+        {
+            warn!("the egress keeps the sources that it knew: {error:#}");
+        }
     }
 
     /// Ends a client's sessions.
@@ -292,11 +292,23 @@ impl Server {
         }
     }
 
-    /// Leads networks behind clients into the tunnel.
-    async fn route_prefixes(&self, prefixes: &[IpNet]) -> Result<(), Error> {
-        let routes = prefixes.iter().map(|prefix| Route::to_interface(*prefix, &self.tun));
-        self.host.add_routes(routes).await?;
-        Ok(())
+    /// Leads the networks behind a client into the tunnel. What the host does not let us do is
+    /// this client's loss, not the others'.
+    async fn route_prefixes(&self, client: &Client) {
+        for prefix in &client.prefixes {
+            if let Err(error) = self.host.add_route(Route::to_interface(*prefix, &self.tun)).await {
+                warn!(client = client.name, %prefix, %error, "no packets reach this network");
+            }
+        }
+    }
+
+    async fn unroute_prefixes(&self, client: &Client) {
+        for prefix in &client.prefixes {
+            let route = Route::to_interface(*prefix, &self.tun);
+            if let Err(error) = self.host.remove_route(route).await {
+                warn!(client = client.name, %prefix, %error, "a route could not be removed");
+            }
+        }
     }
 
     fn sessions(&self) -> std::sync::MutexGuard<'_, Sessions> {

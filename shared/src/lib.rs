@@ -16,6 +16,7 @@ pub mod mode;
 pub mod ready;
 pub mod rekey;
 pub mod routes;
+pub mod signals;
 pub mod status;
 pub mod stored;
 pub mod suites;

@@ -27,7 +27,7 @@ impl Routes {
     /// Reads the key `routes`: a word or a list of networks. The default when it is absent.
     pub fn read(table: &mut Table<'_>) -> Self {
         if table.is_list(KEY) {
-            let networks = table.list(KEY, config::cidr);
+            let networks = table.list(KEY, |value| not_everything(config::cidr(value)?));
             return Self::Networks(networks.into_iter().map(config::Placed::into_inner).collect());
         }
         let word = table.optional(KEY, |value| Self::from_word(&config::text(value)?));
@@ -51,7 +51,8 @@ impl Routes {
             "none" => return Ok(Self::None),
             "pool" => return Ok(Self::Pool),
             other if other.contains('/') => {
-                return config::parse_cidr(other).map(|network| Self::Networks(vec![network]));
+                let network = config::parse_cidr(other).and_then(not_everything);
+                return network.map(|network| Self::Networks(vec![network]));
             }
             _ => Wrong::new("these are no routes"),
         };
@@ -85,10 +86,19 @@ impl FromStr for Routes {
             return Self::from_word(text);
         }
         text.split(',')
-            .map(|part| config::parse_cidr(part.trim()))
+            .map(|part| config::parse_cidr(part.trim()).and_then(not_everything))
             .collect::<Result<_, _>>()
             .map(Self::Networks)
     }
+}
+
+/// A route to everything has to spare our own datagrams, which only a full tunnel does.
+fn not_everything(network: IpNet) -> Result<IpNet, Wrong> {
+    if network.prefix_len() == 0 {
+        return Err(Wrong::new(format!("{network} is everything"))
+            .right("write \"default\" for a full tunnel of both families"));
+    }
+    Ok(network)
 }
 
 const KEY: &str = "routes";
@@ -114,5 +124,6 @@ mod tests {
         assert_eq!("defualt".parse::<Routes>().unwrap_err().remedy(), "did you mean \"default\"?");
         assert!("10.0.0.1/8".parse::<Routes>().is_err());
         assert!("10.0.0.0/8,".parse::<Routes>().is_err());
+        assert!("0.0.0.0/0,::/0".parse::<Routes>().unwrap_err().remedy().contains("default"));
     }
 }

@@ -36,7 +36,7 @@ fn undoing_leaves_the_host_as_it_was() {
     assert_eq!(difference(&before, &everything()), "");
     let changed = difference(&before, &during);
     for line in [
-        "+ 10.7.0.0/24 dev hawser0 proto 72 scope link",
+        "+ 10.8.0.0/24 dev hawser0 proto 72 scope link",
         "+ default via 192.0.2.1 dev wan1 table 300 proto 72",
         "+ unreachable default table 300 proto 72 metric 4278198272",
         "+ 9300:\tfrom all fwmark 0x10000/0xff0000 lookup 300 proto 72",
@@ -310,6 +310,27 @@ fn errors_name_the_thing() {
 }
 
 #[test]
+fn a_route_of_somebody_else_stays_and_is_named() {
+    if !inside("a_route_of_somebody_else_stays_and_is_named") {
+        return;
+    }
+    let _far = two_links();
+    let before = everything();
+    let folder = tempfile::tempdir().unwrap();
+
+    in_runtime(async {
+        let host = HostState::open_in(folder.path(), "x").await.unwrap();
+        // The network of a link, which the kernel reaches by it.
+        let error = host.add_route(to_hawser("192.0.2.0/24")).await.unwrap_err().to_string();
+        assert!(error.contains("192.0.2.0/24") && error.contains("wan1"), "{error}");
+        assert_eq!(difference(&before, &everything()), "");
+        host.undo().await.unwrap();
+    });
+
+    assert_eq!(difference(&before, &everything()), "");
+}
+
+#[test]
 fn the_same_change_twice_is_one_change() {
     if !inside("the_same_change_twice_is_one_change") {
         return;
@@ -334,6 +355,8 @@ fn the_same_change_twice_is_one_change() {
 async fn change_everything(host: &HostState) {
     host.add_address("hawser0", "10.7.0.1/24".parse().unwrap()).await.unwrap();
     host.add_address("hawser0", "2001:db8:7::1/64".parse().unwrap()).await.unwrap();
+    host.add_route(to_hawser("10.8.0.0/24")).await.unwrap();
+    // The kernel's own route with the address leads there already.
     host.add_route(to_hawser("10.7.0.0/24")).await.unwrap();
     let through = Route {
         gateway: "192.0.2.1".parse().ok(),

@@ -270,7 +270,7 @@ impl Health {
     }
 
     fn count_flap(&mut self, now: Duration) {
-        let forgiven = (now - self.since).as_secs() / FORGIVEN_AFTER.as_secs();
+        let forgiven = now.saturating_sub(self.since).as_secs() / FORGIVEN_AFTER.as_secs();
         let forgiven = u32::try_from(forgiven).unwrap_or(u32::MAX);
         self.flaps = (self.flaps.saturating_sub(forgiven) + 1).min(FLAPS_MAX);
     }

@@ -82,15 +82,18 @@ impl Routing {
 
     /// Removes what is no longer wanted, once nothing is sent there.
     pub(super) async fn close_stale(&mut self, host: &HostState) -> Result<()> {
-        for route in std::mem::take(&mut self.stale_routes) {
-            if !self.routes.contains(&route) {
-                host.remove_route(route).await?;
+        // What can't be removed now is tried again with the next change.
+        while let Some(route) = self.stale_routes.last() {
+            if !self.routes.contains(route) {
+                host.remove_route(route.clone()).await?;
             }
+            self.stale_routes.pop();
         }
-        for rule in std::mem::take(&mut self.stale_rules) {
-            if !self.rules.contains(&rule) {
-                host.remove_rule(rule).await?;
+        while let Some(rule) = self.stale_rules.last() {
+            if !self.rules.contains(rule) {
+                host.remove_rule(rule.clone()).await?;
             }
+            self.stale_rules.pop();
         }
         Ok(())
     }

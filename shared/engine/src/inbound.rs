@@ -41,8 +41,9 @@ pub struct Inbound {
     live: u16,
     /// Those among them that the peer has left; they count until the others have come as far.
     leaving: u16,
-    /// The newest stamp seen on any path.
+    /// The newest stamp seen on any path, and when it arrived.
     newest: Time,
+    newest_at: Time,
     /// The stamp of the state block that was obeyed last.
     state_at: Time,
     allowance: Span,
@@ -62,6 +63,7 @@ impl Inbound {
             live: 0,
             leaving: 0,
             newest: Time::ZERO,
+            newest_at: Time::ZERO,
             state_at: Time::ZERO,
             allowance: Span::ZERO,
             notices: Notices::new(),
@@ -84,7 +86,7 @@ impl Inbound {
         match header.kind {
             Kind::Padding => self.after(now, path, None),
             Kind::Message => {
-                self.handle_messages(now, path, from, stamp, payload);
+                self.handle_messages(now, path, stamp, payload);
                 self.after(now, path, None);
             }
             Kind::Packet => {
@@ -151,6 +153,7 @@ impl Inbound {
                 if let Some(received) = &mut self.paths[path.index()] {
                     received.tuple = tuple;
                     received.moved = None;
+                    received.proved = true;
                 }
             }
         }
@@ -191,15 +194,18 @@ impl Inbound {
         let window = self.paths[slot].as_ref().and_then(|path| path.window(epoch));
         let number = wire::expand_number(window.map_or(0, |w| w.next()), outer.number);
         let verdict = window.map_or(Verdict::New, |window| window.verdict(number));
-        // A replayed datagram is opened only where it can bear witness for the path's own address.
-        let claimed =
-            self.paths[slot].as_ref().is_some_and(|p| p.moved.is_some() && p.tuple == *from);
+        // A replayed datagram is opened only where it can bear witness for an address: the path's own
+        // while another claims the path, or another while the path's own was never proved.
+        let received = self.paths[slot].as_ref();
+        let claimed = received.is_some_and(|it| it.moved.is_some() && it.tuple == *from);
+        let contested = received.is_some_and(|it| !it.proved && it.tuple != *from) && self.may_move;
         match verdict {
             Verdict::TooOld => self.stats.too_old += 1,
             Verdict::Duplicate => self.stats.replayed += 1,
             Verdict::New => {}
         }
-        if verdict == Verdict::TooOld || (verdict == Verdict::Duplicate && !claimed) {
+        let witness = claimed || contested;
+        if verdict == Verdict::TooOld || (verdict == Verdict::Duplicate && !witness) {
             return None;
         }
         let (clear, sealed) = datagram.split_at_mut(OUTER_LEN);
@@ -209,27 +215,33 @@ impl Inbound {
             self.stats.forged += 1;
             return None;
         }
+        let bytes = OUTER_LEN + content.len() + TAG_LEN;
         if claimed {
-            self.notices.push(Heard::Present(PathId(outer.index.path)));
+            self.note_present(now, slot);
         }
         if verdict == Verdict::Duplicate {
+            if contested {
+                self.note_moved(slot, from, bytes);
+            }
             return None;
         }
         if self.keys.on_authentic(epoch) {
-            self.notices.push(Heard::Epoch(epoch));
+            self.notices.push_once(Heard::Epoch(epoch));
         }
         let Some(header) = Inner::parse(content) else {
             self.stats.malformed += 1;
             return None;
         };
-        let bytes = OUTER_LEN + content.len() + TAG_LEN;
-        let stamp = self.newest.expand(header.stamp);
+        // A stamp has come round after 72 minutes; the peer's clock runs on while it says nothing.
+        let stamp = (self.newest + now.since(self.newest_at)).expand(header.stamp);
+        self.account(now, from, &outer, (epoch, number), bytes, ecn);
         if stamp + STALE_AFTER < self.newest {
             self.stats.stale += 1;
             return None;
         }
-        self.newest = self.newest.max(stamp);
-        self.account(now, from, &outer, (epoch, number), bytes, ecn);
+        if stamp > self.newest {
+            (self.newest, self.newest_at) = (stamp, now);
+        }
         let eliciting = header.kind != Kind::Message || elicits(&content[INNER_LEN..]);
         if let Some(path) = &mut self.paths[slot] {
             path.on_stamp(now, stamp, bytes, eliciting);
@@ -250,7 +262,7 @@ impl Inbound {
         let id = PathId(outer.index.path);
         let notices = &mut self.notices;
         let path = self.paths[id.index()].get_or_insert_with(|| {
-            notices.push(Heard::Opened { path: id, from: *from });
+            notices.push_once(Heard::Opened { path: id, from: *from });
             Box::new(Received::new(*from))
         });
         let newest = path.insert(now, epoch, number);
@@ -260,17 +272,31 @@ impl Inbound {
             path.stats.ce += 1;
             path.urge();
         }
-        if !self.may_move || *from == path.tuple || !newest {
-            return;
+        if self.may_move && *from != path.tuple && newest {
+            self.note_moved(id.index(), from, bytes);
         }
-        // Notices are fixed in size and few: one for the first datagram, then one each 2 KiB.
+    }
+
+    /// An authentic datagram came from another address than the path's. Notices are fixed in size and
+    /// few: one for the first datagram, then one each 2 KiB.
+    fn note_moved(&mut self, slot: usize, from: &FourTuple, bytes: usize) {
+        let Some(path) = &mut self.paths[slot] else { return };
         let unsaid = path.moved.map_or(u32::MAX, |before| before + bytes as u32);
         if unsaid > MOVED_STEP {
             let bytes = if unsaid == u32::MAX { bytes as u32 } else { unsaid };
-            self.notices.push(Heard::Moved { path: id, from: *from, bytes });
+            self.notices.push(Heard::Moved { path: PathId(slot as u8), from: *from, bytes });
             path.moved = Some(0);
         } else {
             path.moved = Some(unsaid);
+        }
+    }
+
+    /// The path's own address shows life although another claims the path. Said now and then.
+    fn note_present(&mut self, now: Time, slot: usize) {
+        let Some(path) = &mut self.paths[slot] else { return };
+        if now.since(path.present_at) >= PRESENT_INTERVAL {
+            path.present_at = now;
+            self.notices.push(Heard::Present(PathId(slot as u8)));
         }
     }
 
@@ -306,14 +332,7 @@ impl Inbound {
         self.lanes.insert(now, header, stamp, packet, &mut self.stats).then_some(headers.len)
     }
 
-    fn handle_messages(
-        &mut self,
-        now: Time,
-        path: usize,
-        from: &FourTuple,
-        stamp: Time,
-        payload: &[u8],
-    ) {
+    fn handle_messages(&mut self, now: Time, path: usize, stamp: Time, payload: &[u8]) {
         let mut rest = payload;
         while !rest.is_empty() {
             let Some((message, after)) = Message::parse(rest) else {
@@ -321,18 +340,11 @@ impl Inbound {
                 return;
             };
             rest = after;
-            self.handle_message(now, PathId(path as u8), from, stamp, message);
+            self.handle_message(now, PathId(path as u8), stamp, message);
         }
     }
 
-    fn handle_message(
-        &mut self,
-        now: Time,
-        path: PathId,
-        from: &FourTuple,
-        stamp: Time,
-        message: Message,
-    ) {
+    fn handle_message(&mut self, now: Time, path: PathId, stamp: Time, message: Message) {
         match message {
             Message::Allowance(micros) => {
                 if stamp >= self.state_at {
@@ -355,7 +367,7 @@ impl Inbound {
                 self.notices.push(Heard::Probe { path, token });
             }
             Message::Reply { token } => {
-                self.notices.push(Heard::Reply { path, token, from: *from });
+                self.notices.push(Heard::Reply { path, token });
             }
         }
     }
@@ -447,3 +459,6 @@ pub(crate) const HOLD_MAX: Span = Span::millis(160);
 
 /// How many bytes come from an unproven address before it is mentioned again.
 const MOVED_STEP: u32 = 2048;
+
+/// Signs of life of a claimed path's address are told no more often.
+const PRESENT_INTERVAL: Span = Span::millis(10);

@@ -64,8 +64,6 @@ pub enum Heard {
         path: PathId,
         /// With its token.
         token: u64,
-        /// From here.
-        from: FourTuple,
     },
     /// It is time to tell the peer what arrived.
     Report(Report),
@@ -107,6 +105,12 @@ impl<T> Notices<T> {
         if self.0.len() < NOTICES_MAX {
             self.0.push_back(notice);
         }
+    }
+
+    /// Appends a notice that is said only once, whatever the bound: there is one for each path that
+    /// opens and each key epoch.
+    pub(crate) fn push_once(&mut self, notice: T) {
+        self.0.push_back(notice);
     }
 
     pub(crate) fn pop(&mut self) -> Option<T> {

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-use self::{batch::Batch, path::Path};
+use self::{batch::Batch, epoch::EpochAge, path::Path};
 use crate::{
     clamp, icmp,
     ingress::Ingress,
@@ -22,7 +22,7 @@ use crate::{
         FourTuple, PathId, PathSnapshot, PathState,
         sent::{Segment, Sent},
     },
-    scheduler::{Mode, Scheduler},
+    scheduler::{Mode, PathView, Scheduler},
     segment::{self, Cut, Offload},
     slots::Slots,
     stats::OutboundStats,
@@ -32,10 +32,13 @@ use crate::{
 
 mod batch;
 mod data;
+mod epoch;
 mod messages;
 mod path;
 mod settle;
 mod watch;
+
+pub use self::epoch::EpochLimits;
 
 /// A batch of datagrams for one system call.
 #[derive(Clone, Copy, Debug)]
@@ -103,6 +106,8 @@ pub struct Outbound {
     errors: VecDeque<Box<[u8]>>,
     random: StdRng,
     settled: Vec<Sent>,
+    /// Room for what schedulers see.
+    views: Vec<PathView>,
     /// When packets were last waiting or on their way, and whether memory was given back since.
     busy_at: Time,
     resting: bool,
@@ -114,32 +119,6 @@ pub struct Outbound {
 struct Note {
     cut: Option<Cut>,
     ecn: Ecn,
-}
-
-/// How far the current epoch has gone.
-#[derive(Clone, Copy, Debug)]
-struct EpochAge {
-    since: Time,
-    datagrams: u64,
-    /// The newest epoch of ours from which the peer has acknowledged something.
-    confirmed: u32,
-}
-
-/// When the sender goes on to the next key epoch.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct EpochLimits {
-    /// After so many datagrams, over all paths.
-    pub datagrams: u64,
-    /// After so long.
-    pub age: Span,
-}
-
-impl Default for EpochLimits {
-    /// Far below what the ciphers allow (RFC 9001, 6.6: 2^23 packets of 2^14 bytes for AES-GCM at
-    /// its strictest margin; ours are a tenth as long), and as often as WireGuard.
-    fn default() -> Self {
-        Self { datagrams: 1 << 25, age: Span::secs(600) }
-    }
 }
 
 /// Whether the queue has been standing.
@@ -190,6 +169,7 @@ impl Outbound {
             errors: VecDeque::new(),
             random,
             settled: Vec::new(),
+            views: Vec::new(),
             busy_at: now,
             resting: false,
             stats: OutboundStats::default(),
@@ -272,9 +252,7 @@ impl Outbound {
     /// Changes where a path's datagrams go: the client's link has another address, or socket.
     pub fn move_path(&mut self, now: Time, id: PathId, tuple: FourTuple) {
         if let Some(path) = self.path_mut(id) {
-            path.tuple = tuple;
-            path.batch.clear();
-            path.blocked = false;
+            path.go_to(now, tuple);
             path.probe.next_at = now;
         }
     }
@@ -312,7 +290,7 @@ impl Outbound {
                 }
             }
             Heard::Probe { path, token } => self.on_probe(path, token),
-            Heard::Reply { path, token, from } => self.on_reply(now, path, token, from),
+            Heard::Reply { path, token } => self.on_reply(now, path, token),
             Heard::Report(report) => self.take_report(report),
         }
     }
@@ -399,12 +377,19 @@ impl Outbound {
         self.tunnel_mtu
     }
 
-    /// How long the peer has owed an answer, on every path together; zero if it owes none.
+    /// How long the peer has owed an answer on every path that may carry data, or, if none may, on
+    /// all that are open; zero if it owes none on one of them.
     pub fn unanswered_for(&self, now: Time) -> Span {
+        let owed = |path: &Path, heard: Time| {
+            path.sent.oldest().map_or(Span::ZERO, |oldest| now.since(oldest.max(heard)))
+        };
+        let up = self.paths.iter().flatten().filter(|path| path.state == PathState::Up);
+        if let Some(least) = up.map(|path| owed(path, path.heard_at)).min() {
+            return least;
+        }
         let open = || self.paths.iter().flatten().filter(|path| path.state != PathState::Closed);
-        let oldest = open().filter_map(|path| path.sent.oldest()).min();
         let heard = open().map(|path| path.heard_at).max().unwrap_or_default();
-        oldest.map_or(Span::ZERO, |oldest| now.since(oldest.max(heard)))
+        open().map(|path| owed(path, heard)).max().unwrap_or_default()
     }
 
     /// The usable path on which a message arrives soonest.

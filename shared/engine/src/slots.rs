@@ -1,4 +1,4 @@
-//! Memory for packets that wait: slots of three sizes, reused for ever.
+//! Memory for packets that wait: slots of a few sizes, reused for ever.
 //!
 //! A packet is copied once to the slot of its size, and stays until everybody who needs it has let
 //! go. Slots are named by number; nothing is allocated for a packet once the pool is warm.
@@ -31,10 +31,11 @@ struct Slot<T> {
     note: T,
 }
 
-/// The sizes of slots in bytes: a small packet, a full one, what one TUN read gives.
-const CLASSES: [usize; 3] = [256, 2048, 65_600];
+/// The sizes of slots in bytes: a small packet, a full one, a super-packet of a slow flow, and what
+/// one TUN read gives at most.
+const CLASSES: [usize; 4] = [256, 2048, 16_384, 65_600];
 
-const _: () = assert!(CLASSES[2] >= crate::packet::PACKET_MAX);
+const _: () = assert!(CLASSES[CLASSES.len() - 1] >= crate::packet::PACKET_MAX);
 
 impl<T: Copy + Default> Slots<T> {
     /// A pool that never has more than `used_max` bytes of slots, in use or not.

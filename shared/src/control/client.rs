@@ -6,6 +6,7 @@ mod candidates;
 mod connection;
 mod dial;
 mod error;
+mod lookup;
 mod names;
 mod race;
 
@@ -71,6 +72,11 @@ impl Dialer {
     /// waits.
     pub fn push(&self, datagram: &[u8], ecn: u8) {
         self.shared.attempts.push(datagram, ecn);
+    }
+
+    /// All addresses that the server's names are known to have, in their order.
+    pub fn addresses(&self) -> Vec<std::net::SocketAddr> {
+        self.shared.names.known()
     }
 
     /// Datagrams that belonged to no attempt, or found no room.

@@ -418,9 +418,9 @@ fn is_link_failure(error: &io::Error) -> bool {
     )
 }
 
-/// The TUN device is not up.
+/// The TUN device is not up. One that was deleted says EBADFD, and never works again.
 fn is_down(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EIO | libc::EBADFD))
+    error.raw_os_error() == Some(libc::EIO)
 }
 
 const WAKE: u64 = 0;

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use ipnet::IpNet;
+
 use crate::exit::{Error, Exit};
 
 /// The result of a change to the host.
@@ -44,6 +46,17 @@ pub enum HostError {
         "`{0}` can't be a name: use 1 to 32 letters, digits, `-`, `_` and `.`, not starting with a sign"
     )]
     Name(String),
+    /// Somebody else's route is where ours would have to be.
+    #[error(
+        "{destination} is reached by another way already ({other}): choose other networks for the \
+         tunnel, or remove that route"
+    )]
+    Occupied {
+        /// Where both lead.
+        destination: IpNet,
+        /// The route that is there, as `ip route` writes it.
+        other: String,
+    },
     /// The configuration asks for what can't be.
     #[error("{0}")]
     Impossible(String),
@@ -77,6 +90,7 @@ impl HostError {
             Self::System { .. }
             | Self::NoInterface(_)
             | Self::Nft { .. }
+            | Self::Occupied { .. }
             | Self::Journal { .. }
             | Self::TooMany(_) => Exit::Failed,
         }

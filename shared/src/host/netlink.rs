@@ -29,7 +29,7 @@ use rtnetlink::packet_core::{
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 
-use super::{HostError, Result};
+use super::{HostError, ROUTE_PROTOCOL, Result};
 
 /// A connection to the kernel's routing tables, of the network namespace it was opened in.
 #[derive(Clone, Debug)]
@@ -116,18 +116,32 @@ impl Netlink {
         absent_is_fine(self.acknowledged(&what, request, 0).await)
     }
 
-    /// Adds a route, or replaces the one to the same destination with the same metric and table.
+    /// Adds a route, or replaces one of ours to the same destination with the same metric and
+    /// table.
     ///
     /// # Errors
-    /// When its interface doesn't exist or the kernel refuses.
+    /// When its interface doesn't exist, the kernel refuses, or somebody else's route stands there.
     pub async fn add_route(&self, route: &Route) -> Result<()> {
         let index = match &route.interface {
             Some(name) => Some(self.interface(name).await?.index),
             None => None,
         };
-        let request = RouteNetlinkMessage::NewRoute(route.to_message(index));
+        let request = || RouteNetlinkMessage::NewRoute(route.to_message(index));
         let what = format!("add the route {route}");
-        self.acknowledged(&what, request, NLM_F_CREATE | NLM_F_REPLACE).await
+        match self.acknowledged(&what, request(), NLM_F_CREATE | NLM_F_EXCL).await {
+            Err(error) if error.errno() == Some(libc::EEXIST) => {}
+            result => return result,
+        }
+        let in_place =
+            |other: &Route| route.stands_where(other) && other.protocol != ROUTE_PROTOCOL;
+        match self.routes(route.family(), in_place).await?.pop() {
+            Some(other) if other.leads_like(route) => Ok(()),
+            Some(other) => Err(HostError::Occupied {
+                destination: route.destination,
+                other: other.to_string(),
+            }),
+            None => self.acknowledged(&what, request(), NLM_F_CREATE | NLM_F_REPLACE).await,
+        }
     }
 
     /// Removes exactly this route; one that is gone, or whose interface is gone, is no error.

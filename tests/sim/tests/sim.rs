@@ -6,6 +6,7 @@ mod sim {
     mod epochs;
     mod failover;
     mod flood;
+    mod idle;
     mod links;
     mod model;
     mod mtu;

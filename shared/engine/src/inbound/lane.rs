@@ -25,8 +25,9 @@ pub(super) struct Lane {
     held: VecDeque<Option<Held>>,
     /// When the gap at the front began to hold packets back.
     held_since: Time,
-    /// No packet that precedes the gap was stamped after this.
+    /// No packet that precedes the gap was stamped after this, as those up to `bound_at` say.
     successor: Time,
+    bound_at: u64,
     pub(super) active_at: Time,
 }
 
@@ -77,6 +78,7 @@ impl Lane {
             held: VecDeque::new(),
             held_since: now,
             successor: Time::ZERO,
+            bound_at: u64::MAX,
             active_at: now,
         }
     }
@@ -91,8 +93,14 @@ impl Lane {
         !self.held.is_empty()
     }
 
-    /// Finds the place of a packet.
-    pub(super) fn place(&mut self, now: Time, sequence: u32) -> (u64, Place) {
+    /// Words of the bitmap of numbers seen.
+    pub(super) fn words(&self) -> usize {
+        self.seen.words.len()
+    }
+
+    /// Finds the place of a packet. The bitmap of numbers seen grows with the lane's rate, if it
+    /// `may_grow`.
+    pub(super) fn place(&mut self, now: Time, sequence: u32, may_grow: bool) -> (u64, Place) {
         self.active_at = now;
         let number = self.expand(sequence);
         // What waits or is missing is known for certain; for what lies behind, the bitmap has to do.
@@ -100,7 +108,7 @@ impl Lane {
             Some(ahead) => matches!(self.held.get(ahead as usize), Some(Some(_))),
             None => false,
         };
-        let new = self.seen.insert(now, number) || number >= self.next;
+        let new = self.seen.insert(now, number, may_grow) || number >= self.next;
         if known || !new {
             return (number, Place::Duplicate);
         }
@@ -145,12 +153,16 @@ impl Lane {
         }
         if self.held.is_empty() {
             self.held_since = now;
+            self.bound_at = u64::MAX;
         }
         if self.held.len() <= at {
             self.held.resize(at + 1, None);
         }
         self.held[at] = Some(Held { slot, arrived: now, stamp, original });
-        self.successor = self.bound().0;
+        // What lies behind the first original changes nothing.
+        if number < self.bound_at {
+            self.successor = self.bound().0;
+        }
         true
     }
 
@@ -235,12 +247,15 @@ impl Lane {
     /// A bound on the stamps before the gap, and when something behind it arrived first. First
     /// transmissions are stamped in their order, so the first original behind the gap bounds
     /// everything before it; a copy's stamp is no smaller.
-    fn bound(&self) -> (Time, Time) {
+    fn bound(&mut self) -> (Time, Time) {
         let (mut stamp, mut arrived) = (Time::MAX, Time::MAX);
-        for held in self.held.iter().flatten() {
+        self.bound_at = u64::MAX;
+        for (number, held) in (self.next..).zip(&self.held) {
+            let Some(held) = held else { continue };
             stamp = stamp.min(held.stamp);
             arrived = arrived.min(held.arrived);
             if held.original {
+                self.bound_at = number;
                 break;
             }
         }
@@ -270,9 +285,9 @@ impl Seen {
     }
 
     /// Notes `number`. Returns whether it is known to be new.
-    fn insert(&mut self, now: Time, number: u64) -> bool {
+    fn insert(&mut self, now: Time, number: u64, may_grow: bool) -> bool {
         if number >= self.top {
-            self.raise(now, number + 1);
+            self.raise(now, number + 1, may_grow);
         } else if self.top - number > self.len() {
             return false;
         }
@@ -282,18 +297,22 @@ impl Seen {
         new
     }
 
-    fn raise(&mut self, now: Time, top: u64) {
+    fn raise(&mut self, now: Time, top: u64, may_grow: bool) {
         if top - self.round_top > self.len() {
-            if now.since(self.round_at) < SEEN_SPAN && self.words.len() < SEEN_MAX / 64 {
+            let fast = now.since(self.round_at) < SEEN_SPAN;
+            if fast && may_grow && self.words.len() < SEEN_MAX / 64 {
                 self.double();
             }
             self.round_at = now;
             self.round_top = top;
         }
-        let cleared = (top - self.top).min(self.len());
-        for number in top - cleared..top {
+        let mut number = top - (top - self.top).min(self.len());
+        while number < top {
             let (word, bit) = self.place(number);
-            self.words[word] &= !bit;
+            // Whole words where there are such: a lane may jump far.
+            let whole = bit == 1 && top - number >= 64;
+            self.words[word] &= if whole { 0 } else { !bit };
+            number += if whole { 64 } else { 1 };
         }
         self.top = top;
     }
@@ -345,7 +364,7 @@ mod tests {
     fn a_gap_holds_until_every_path_has_passed_it_and_the_allowance_is_over() {
         let mut slots = Slots::<()>::new(1 << 20);
         let mut lane = Lane::new(Time(0), 0, true);
-        let (number, place) = lane.place(Time(10), 1);
+        let (number, place) = lane.place(Time(10), 1, true);
         assert_eq!(place, Place::Hold);
         let slot = slots.insert(b"1", ()).expect("room");
         assert!(lane.hold(Time(10), number, slot, Time(5), true));
@@ -361,22 +380,22 @@ mod tests {
         assert_eq!(lane.release(Time(130), &passed, |slot| out.push(slot)), (1, 0));
 
         assert_eq!(out, [slot]);
-        assert_eq!(lane.place(Time(140), 0).1, Place::Late);
-        assert_eq!(lane.place(Time(140), 0).1, Place::Duplicate);
-        assert_eq!(lane.place(Time(140), 2).1, Place::Now);
+        assert_eq!(lane.place(Time(140), 0, true).1, Place::Late);
+        assert_eq!(lane.place(Time(140), 0, true).1, Place::Duplicate);
+        assert_eq!(lane.place(Time(140), 2, true).1, Place::Now);
     }
 
     #[test]
     fn a_first_datagram_tells_where_the_lane_began() {
         let mut lane = Lane::new(Time(0), 0x05_0002, true);
-        assert_eq!(lane.place(Time(0), 0x05_0002).1, Place::Hold);
-        assert_eq!(lane.place(Time(0), 0x05_0000).1, Place::Now);
+        assert_eq!(lane.place(Time(0), 0x05_0002, true).1, Place::Hold);
+        assert_eq!(lane.place(Time(0), 0x05_0000, true).1, Place::Now);
         assert!(!lane.is_renewed_by(0x05_0001, true));
         assert!(!lane.is_renewed_by(0x06_0001, false));
         assert!(lane.is_renewed_by(0x06_0001, true));
 
         let mut unknown = Lane::new(Time(0), 0x05_0002, false);
-        assert_eq!(unknown.place(Time(0), 0x05_0002).1, Place::Now);
+        assert_eq!(unknown.place(Time(0), 0x05_0002, true).1, Place::Now);
     }
 
     #[test]
@@ -384,25 +403,25 @@ mod tests {
         let mut slots = Slots::<()>::new(1 << 24);
         let mut lane = Lane::new(Time(0), 0, true);
         for sequence in 1..20_000 {
-            let (number, place) = lane.place(Time(0), sequence);
+            let (number, place) = lane.place(Time(0), sequence, true);
             assert_eq!(place, Place::Hold);
             let slot = slots.insert(b"", ()).expect("room");
             assert!(lane.hold(Time(0), number, slot, Time(u64::from(sequence)), true));
         }
 
-        assert_eq!(lane.place(Time(0), 1).1, Place::Duplicate);
-        assert_eq!(lane.place(Time(0), 0).1, Place::Now);
+        assert_eq!(lane.place(Time(0), 1, true).1, Place::Duplicate);
+        assert_eq!(lane.place(Time(0), 0, true).1, Place::Now);
     }
 
     #[test]
     fn numbers_wrap_after_24_bits() {
         let mut lane = Lane::new(Time(0), 0xff_ffff, false);
-        assert_eq!(lane.place(Time(0), 0xff_ffff).1, Place::Now);
+        assert_eq!(lane.place(Time(0), 0xff_ffff, true).1, Place::Now);
         lane.advance(|_| {});
-        assert_eq!(lane.place(Time(0), 0).1, Place::Now);
+        assert_eq!(lane.place(Time(0), 0, true).1, Place::Now);
         lane.advance(|_| {});
-        assert_eq!(lane.place(Time(0), 0xff_ffff).1, Place::Duplicate);
-        assert_eq!(lane.place(Time(0), 0xff_fffe).1, Place::Late);
+        assert_eq!(lane.place(Time(0), 0xff_ffff, true).1, Place::Duplicate);
+        assert_eq!(lane.place(Time(0), 0xff_fffe, true).1, Place::Late);
     }
 
     proptest! {
@@ -417,7 +436,7 @@ mod tests {
                 now += wait;
                 let number = top.saturating_sub(1500) + number;
                 top = top.max(number + 1);
-                let new = seen.insert(Time(now), number);
+                let new = seen.insert(Time(now), number, true);
                 prop_assert!(!(new && model.contains(&number)));
                 if top - number <= SEEN_MIN as u64 {
                     prop_assert_eq!(new, model.insert(number));

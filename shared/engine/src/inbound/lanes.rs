@@ -16,6 +16,8 @@ pub(super) struct Lanes {
     lanes: Vec<Option<Box<Lane>>>,
     /// Lanes in which packets wait.
     blocked: Vec<u16>,
+    /// Words of all lanes' bitmaps.
+    words: usize,
     slots: Slots<()>,
     ready: VecDeque<SlotId>,
     /// The slot whose packet was polled last.
@@ -28,6 +30,7 @@ impl Lanes {
         Self {
             lanes: Vec::new(),
             blocked: Vec::new(),
+            words: 0,
             slots: Slots::new(HELD_BYTES_MAX),
             ready: VecDeque::new(),
             leaving: None,
@@ -48,7 +51,9 @@ impl Lanes {
         let index = usize::from(header.lane);
         self.prepare(now, header, stats);
         let Some(lane) = &mut self.lanes[index] else { return false };
-        let (number, place) = lane.place(now, header.sequence);
+        let before = lane.words();
+        let (number, place) = lane.place(now, header.sequence, self.words < WORDS_MAX);
+        self.words += lane.words() - before;
         match place {
             Place::Duplicate => {
                 stats.duplicates += 1;
@@ -129,7 +134,7 @@ impl Lanes {
                 .as_ref()
                 .is_some_and(|lane| !lane.is_blocked() && now.since(lane.active_at) > IDLE_MAX);
             if idle {
-                *lane = None;
+                self.words -= lane.take().map_or(0, |lane| lane.words());
             }
         }
         while self.lanes.pop_if(|lane| lane.is_none()).is_some() {}
@@ -164,9 +169,12 @@ impl Lanes {
         if let Some(lane) = &mut self.lanes[index] {
             let ready = &mut self.ready;
             stats.skipped += lane.give_up(|slot| ready.push_back(slot));
+            self.words -= lane.words();
             self.unblock(index);
         }
-        self.lanes[index] = Some(Box::new(Lane::new(now, sequence, first)));
+        let lane = Lane::new(now, sequence, first);
+        self.words += lane.words();
+        self.lanes[index] = Some(Box::new(lane));
     }
 
     fn hold(
@@ -234,6 +242,10 @@ pub const HELD_BYTES_MAX: usize = 16 << 20;
 /// Numbers that all lanes together hold back, unless each comes shortly after the one before: as many
 /// as the smallest slots for packets.
 const HELD_MAX: usize = HELD_BYTES_MAX / 256;
+
+/// Words of the bitmaps of all lanes together, from which on none grows: twenty of the largest, or
+/// all lanes at twice their smallest.
+const WORDS_MAX: usize = 1 << 17;
 
 /// A step that is not counted, so that the usual packet costs no sum over all lanes. Every such step
 /// has a packet that takes a slot.

@@ -15,6 +15,10 @@ pub(super) struct Received {
     pub(super) tuple: FourTuple,
     /// Bytes from another address, not reported yet; `None` while no other address claims the path.
     pub(super) moved: Option<u32>,
+    /// Whether the peer was shown to receive at the path's address.
+    pub(super) proved: bool,
+    /// When the path's own address last showed life beside a claim.
+    pub(super) present_at: Time,
     /// The newest stamp, less what the path reorders: nothing older will come on it.
     watermark: Time,
     reordering: Span,
@@ -58,6 +62,8 @@ impl Received {
         Self {
             tuple,
             moved: None,
+            proved: false,
+            present_at: Time::ZERO,
             watermark: Time::ZERO,
             reordering: Span::ZERO,
             reordered_at: Time::ZERO,

@@ -28,6 +28,7 @@ impl Outbound {
         if self.repair.is_empty() {
             while self.stage_queued(now, &mut turn) {}
         }
+        self.views = turn.list;
         self.note_refused(now);
         if !self.is_staged() {
             // A path had to be announced as live before data may go.
@@ -78,12 +79,18 @@ impl Outbound {
         // A lost segment is waited for: it takes the fastest path even past that path's window. What
         // is sent again because its path fell silent is a windowful, and waits for room.
         let urgent = segment.tries > 0;
-        let fits = turn.views().iter().filter(|path| usize::from(path.packet_max) >= len);
-        let ready = fits.filter(|path| path.room || (urgent && self.is_open(path.id)));
+        let fits = || turn.views().iter().filter(|path| usize::from(path.packet_max) >= len);
+        if fits().next().is_none() && !turn.views().is_empty() {
+            // Cut for a path that is gone: nothing that is left carries it, and others wait behind.
+            self.repair.pop_front();
+            self.give_up(&segment);
+            return true;
+        }
+        let ready = fits().filter(|path| path.room || (urgent && self.is_open(path.id)));
         let Some(id) = ready.min_by_key(|path| path.delay).map(|path| path.id) else {
             return false;
         };
-        if !self.prepare(now, id, len, &segment, turn) {
+        if !self.prepare(now, id, len, Ecn::NotEct, turn) {
             return false;
         }
         self.repair.pop_front();
@@ -120,8 +127,9 @@ impl Outbound {
             first_sent: now,
             tries: 0,
         };
-        let ready = self.prepare(now, first, head.len, &segment, turn)
-            && second.is_none_or(|second| self.prepare(now, second, head.len, &segment, turn));
+        let ecn = self.slots.note(head.slot).ecn;
+        let ready = self.prepare(now, first, head.len, ecn, turn)
+            && second.is_none_or(|it| self.prepare(now, it, head.len, Ecn::NotEct, turn));
         if !ready {
             return false;
         }
@@ -141,17 +149,9 @@ impl Outbound {
         true
     }
 
-    /// Makes sure that the path's batch takes a segment of this length, and that the peer has been
-    /// told that the path is live. Returns false if something has to be sent first.
-    fn prepare(
-        &mut self,
-        now: Time,
-        id: PathId,
-        len: usize,
-        segment: &Segment,
-        turn: &Turn,
-    ) -> bool {
-        let ecn = self.slots.note(segment.slot).ecn;
+    /// Makes sure that the path's batch takes a segment of this length with this ECN field, and that
+    /// the peer has been told that the path is live. Returns false if something has to be sent first.
+    fn prepare(&mut self, now: Time, id: PathId, len: usize, ecn: Ecn, turn: &Turn) -> bool {
         let others_live = self.paths.iter().flatten().any(|p| p.live && p.id != id);
         let sole = turn.sole;
         let Some(path) = self.path_mut(id) else { return false };
@@ -195,7 +195,6 @@ impl Outbound {
         // Copies and retransmissions are not to be marked twice for one packet (RFC 6040 knows no
         // copies; a mark on either would count for the flow).
         let ecn = if matches!(sending, Sending::First { .. }) { ecn } else { Ecn::NotEct };
-        let ecn = if path.batch.is_empty() { ecn } else { path.batch.ecn };
         let tuple = path.destination(now, sole);
         path.spend_claim(&tuple, len + OVERHEAD);
         let datagram = path.batch.add(len + OVERHEAD, ecn, tuple);
@@ -312,8 +311,10 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    fn new(outbound: &Outbound, now: Time) -> Self {
-        let mut turn = Self { views: [None; PATHS_MAX], list: Vec::new(), sole: false };
+    fn new(outbound: &mut Outbound, now: Time) -> Self {
+        // Lent for the turn, so that no turn allocates.
+        let list = std::mem::take(&mut outbound.views);
+        let mut turn = Self { views: [None; PATHS_MAX], list, sole: false };
         turn.look(outbound, now);
         turn
     }

@@ -8,7 +8,7 @@ use crate::{
         FourTuple, PathId, PathState,
         mtu::MtuSearch,
         rtt::RttEstimator,
-        sent::{Content, SentRing},
+        sent::{Content, Sent, SentRing},
         window::Window,
     },
     stats::PathSent,
@@ -51,7 +51,9 @@ pub(super) struct Path {
     pub(super) heard_at: Time,
     /// Mean one-way delay, clocks' offset included.
     pub(super) delay: Option<i64>,
+    /// What the peer's counter of received bytes said last, and what it has added up to.
     pub(super) bytes_reported: u32,
+    pub(super) bytes_arrived: u64,
     pub(super) ce_reported: u16,
     pub(super) batch: Batch,
     /// Whether the socket takes nothing at the moment.
@@ -140,6 +142,7 @@ impl Path {
             heard_at: now,
             delay: None,
             bytes_reported: 0,
+            bytes_arrived: 0,
             ce_reported: 0,
             batch: Batch::default(),
             blocked: false,
@@ -152,6 +155,17 @@ impl Path {
         self.state_since = now;
         self.probe.next_at = now;
         self.probe.answers = 0;
+    }
+
+    /// Sends to another address from here on, over a route that may differ in everything.
+    pub(super) fn go_to(&mut self, now: Time, tuple: FourTuple) {
+        self.tuple = tuple;
+        self.claim = None;
+        self.blocked = false;
+        self.batch.clear();
+        self.window.on_new_route();
+        self.rtt.forget_minimum();
+        self.mtu.search_again(now);
     }
 
     /// IP and UDP headers of the path's datagrams.
@@ -265,6 +279,11 @@ impl Path {
         } else {
             Time::MAX
         }
+    }
+
+    /// Counts what was lost; of what the peer does not acknowledge unasked, nobody knows.
+    pub(super) fn count_lost(&mut self, settled: &[Sent]) {
+        self.stats.lost += settled.iter().filter(|sent| sent.eliciting).count() as u64;
     }
 
     pub(super) fn push_sent(&mut self, content: Content, stamp: Time, len: usize, eliciting: bool) {

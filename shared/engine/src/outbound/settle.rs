@@ -42,14 +42,16 @@ impl Outbound {
         let fresh = settled.iter().map(|sent| sent.stamp).max();
         let acknowledged = settled.len();
         path.sent.lose(now - GIVE_UP_AFTER, |sent| settled.push(*sent));
-        path.stats.lost += (settled.len() - acknowledged) as u64;
-        let lost: u64 = settled[acknowledged..].iter().map(|sent| u64::from(sent.len)).sum();
+        path.count_lost(&settled[acknowledged..]);
+        let missed = settled[acknowledged..].iter().filter(|sent| sent.eliciting);
+        let lost: u64 = missed.map(|sent| u64::from(sent.len)).sum();
         self.on_progress(now, id, report, lost);
         for sent in &settled[..acknowledged] {
             self.on_acknowledged(id, sent);
         }
         for sent in &settled[acknowledged..] {
-            self.on_lost(now, id, sent);
+            self.doubt_size(now, id, sent);
+            self.on_lost(now, sent);
         }
         self.settled = settled;
         self.on_sign_of_life(now, id, fresh);
@@ -64,6 +66,9 @@ impl Outbound {
             return;
         }
         path.bytes_reported = report.bytes;
+        // No more can have arrived than was sent.
+        let bytes = bytes.min(path.stats.bytes.saturating_sub(path.bytes_arrived));
+        path.bytes_arrived += bytes;
         let marked = report.ce.wrapping_sub(path.ce_reported) != 0;
         path.ce_reported = report.ce;
         let delay = i64::from(report.delay_mean);
@@ -80,7 +85,9 @@ impl Outbound {
             rtt: path.rtt.smoothed(),
             rtt_min: path.rtt.minimum().unwrap_or(path.rtt.smoothed()),
         };
-        path.window.on_feedback(now, &progress);
+        if path.window.on_feedback(now, &progress) {
+            path.rtt.forget_minimum();
+        }
     }
 
     fn on_acknowledged(&mut self, id: PathId, sent: &Sent) {
@@ -99,35 +106,39 @@ impl Outbound {
             Content::Packet(segment, _) => {
                 self.slots.release(segment.slot);
                 self.ingress.on_settled(segment.flow, true);
-                self.on_size(id, sent.len);
+                self.on_size(id, sent);
                 if let Some(path) = self.path_mut(id) {
                     path.waking = false;
                 }
             }
             Content::Padding => {
-                self.on_size(id, sent.len);
+                self.on_size(id, sent);
                 self.review_mtu();
             }
         }
     }
 
-    fn on_size(&mut self, id: PathId, len: u16) {
-        if let Some(path) = self.path_mut(id) {
-            let size = len + path.outer_len() as u16;
-            if size > MTU_MIN {
-                path.mtu.on_acknowledged(size);
-            }
-        }
-    }
-
-    pub(super) fn on_lost(&mut self, now: Time, id: PathId, sent: &Sent) {
-        let Content::Packet(segment, copied) = sent.content else { return };
+    fn on_size(&mut self, id: PathId, sent: &Sent) {
         if let Some(path) = self.path_mut(id) {
             let size = sent.len + path.outer_len() as u16;
-            if path.mtu.on_lost(now, size) {
+            if size > MTU_MIN {
+                path.mtu.on_acknowledged(size, sent.stamp);
+            }
+        }
+    }
+
+    /// A datagram was lost while others got through: its size may be why.
+    fn doubt_size(&mut self, now: Time, id: PathId, sent: &Sent) {
+        if let (Content::Packet(..), Some(path)) = (sent.content, self.path_mut(id)) {
+            let size = sent.len + path.outer_len() as u16;
+            if path.mtu.on_lost(now, size, sent.stamp) {
                 self.review_mtu();
             }
         }
+    }
+
+    pub(super) fn on_lost(&mut self, now: Time, sent: &Sent) {
+        let Content::Packet(segment, copied) = sent.content else { return };
         let worthwhile = now.since(segment.first_sent) < REPAIR_WITHIN && segment.tries < TRIES_MAX;
         if copied || !worthwhile || !self.repairs() || self.repair.len() >= REPAIR_MAX {
             self.give_up(&segment);
@@ -149,7 +160,7 @@ impl Outbound {
         settled.clear();
         if let Some(path) = self.path_mut(id) {
             path.sent.clear(|sent| settled.push(*sent));
-            path.stats.lost += settled.len() as u64;
+            path.count_lost(&settled);
         }
         for sent in &settled {
             let Content::Packet(segment, copied) = sent.content else { continue };
@@ -163,13 +174,18 @@ impl Outbound {
     }
 
     /// The peer answered a probe.
-    pub(super) fn on_reply(&mut self, now: Time, id: PathId, token: u64, from: FourTuple) {
+    pub(super) fn on_reply(&mut self, now: Time, id: PathId, token: u64) {
         let Some(path) = self.path_mut(id) else { return };
         if let Some(claim) = path.claim
             && claim.token == token
-            && claim.tuple == from
         {
-            self.settle_claim(now, id, claim);
+            // Who read the challenge has the keys, so it reached the peer at that address, whoever
+            // was first to bring the answer. But somebody on the way may have passed it on: an
+            // address that was proved, and shows life beside the claim, is not given up.
+            let proved = path.state != PathState::Validating;
+            if !(proved && claim.present_at.is_some()) {
+                self.settle_claim(now, id, claim);
+            }
             return;
         }
         let Some(sent_at) = path.probe.on_answer(token) else { return };
@@ -189,8 +205,7 @@ impl Outbound {
     /// An address that claimed a path has proved itself: the path goes there from here on.
     fn settle_claim(&mut self, now: Time, id: PathId, claim: Claim) {
         let Some(path) = self.path_mut(id) else { return };
-        path.tuple = claim.tuple;
-        path.claim = None;
+        path.go_to(now, claim.tuple);
         path.heard_at = now;
         let tuple = path.tuple;
         let state = path.state;
@@ -198,7 +213,7 @@ impl Outbound {
         self.push_event(Event::Rebound(id));
         // What was sent to the address before is lost, most likely.
         self.reinject(id);
-        if matches!(state, PathState::Dead | PathState::Suspect) {
+        if matches!(state, PathState::Dead | PathState::Suspect | PathState::Validating) {
             self.enter(now, id, PathState::Up);
         }
     }

@@ -108,7 +108,11 @@ impl Outbound {
                 path.claim = None;
                 path.batch.clear();
             }
-            PathState::Up if from == PathState::Validating => path.heard_at = now,
+            PathState::Up if from == PathState::Validating => {
+                path.heard_at = now;
+                let tuple = path.tuple;
+                self.notices.push(Told::Settled { path: id, tuple });
+            }
             PathState::Up => {
                 path.window.on_return();
                 path.heard_at = now;
@@ -118,6 +122,9 @@ impl Outbound {
         }
         if matches!(to, PathState::Closed | PathState::Dead | PathState::Suspect) {
             self.reinject(id);
+            for other in self.paths.iter_mut().flatten() {
+                other.window.on_failover(now);
+            }
         }
         self.push_event(Event::Path { path: id, from, to });
         self.change_state();
@@ -134,36 +141,6 @@ impl Outbound {
             self.tunnel_mtu = mtu;
             self.push_event(Event::TunnelMtu(mtu));
         }
-    }
-
-    /// The peer has sealed in an epoch newer than any before.
-    pub(super) fn on_epoch(&mut self, now: Time, epoch: u32) {
-        while self.keys.epoch < epoch {
-            self.next_epoch(now);
-        }
-    }
-
-    /// Goes on to the next epoch if the current one has been used enough: not before the peer has
-    /// acknowledged something of the current one, or it could not open the next. That the peer seals
-    /// in it is not enough: it may have come there by itself, or lead.
-    pub(super) fn advance_epoch(&mut self, now: Time) {
-        let limits = self.epoch_limits;
-        let spent =
-            self.epoch.datagrams >= limits.datagrams || now.since(self.epoch.since) >= limits.age;
-        let confirmed = self.epoch.confirmed >= self.keys.epoch;
-        // Older datagrams are settled by then: the sender gives everything up after three seconds,
-        // and the receiver opens two epochs back.
-        let spaced = now.since(self.epoch.since) >= EPOCH_SPACING;
-        if spent && confirmed && spaced {
-            self.next_epoch(now);
-        }
-    }
-
-    fn next_epoch(&mut self, now: Time) {
-        self.keys.ratchet();
-        self.epoch.since = now;
-        self.epoch.datagrams = 0;
-        self.stats.epochs += 1;
     }
 
     fn watch_path(&mut self, now: Time, id: PathId) {
@@ -219,10 +196,10 @@ impl Outbound {
         settled.clear();
         if let Some(path) = self.path_mut(id) {
             path.sent.lose(now - memory + Span(1), |sent| settled.push(*sent));
-            path.stats.lost += settled.len() as u64;
+            path.count_lost(&settled);
         }
         for sent in &settled {
-            self.on_lost(now, id, sent);
+            self.on_lost(now, sent);
         }
         self.settled = settled;
     }
@@ -253,10 +230,6 @@ impl Path {
         (self.rtt.smoothed() * 3).max(Span::millis(150))
     }
 }
-
-/// The receiver opens two epochs back: what was sealed in an epoch has arrived, or never will, when
-/// two more have passed.
-const EPOCH_SPACING: Span = Span::millis(250);
 
 /// A path's own address counts as alive for so long after its last sign.
 const PRESENT_FOR: Span = Span::millis(500);

@@ -17,13 +17,24 @@ pub(crate) struct MtuSearch {
     next: usize,
     rounds: u8,
     round_at: Time,
-    /// The size that was confirmed last was found not to get through any more.
+    /// Times at which datagrams of the confirmed size were lost, since one got through.
     suspicion: u8,
+    doubted_at: Time,
+    /// When the newest of the confirmed size that got through was sent.
+    proved_at: Time,
 }
 
 impl MtuSearch {
     pub(crate) fn new(now: Time) -> Self {
-        Self { confirmed: MTU_MIN, next: 0, rounds: 0, round_at: now, suspicion: 0 }
+        Self {
+            confirmed: MTU_MIN,
+            next: 0,
+            rounds: 0,
+            round_at: now,
+            suspicion: 0,
+            doubted_at: Time::ZERO,
+            proved_at: Time::ZERO,
+        }
     }
 
     /// The largest size that got through.
@@ -38,7 +49,7 @@ impl MtuSearch {
 
     /// Gives the next size to probe, if one is due.
     pub(crate) fn poll(&mut self, now: Time) -> Option<u16> {
-        if now < self.round_at || self.rounds >= ROUNDS {
+        if now < self.poll_timeout() {
             return None;
         }
         let size = SIZES[self.next];
@@ -46,30 +57,42 @@ impl MtuSearch {
         let skipped = SIZES.get(self.next).is_none_or(|&next| next <= self.confirmed);
         if skipped {
             self.next = 0;
-            self.rounds += 1;
-            self.round_at = now + ROUND_INTERVAL * (1 << self.rounds.min(4));
+            self.rounds = (self.rounds + 1).min(ROUNDS);
+            let wait = ROUND_INTERVAL * (1 << self.rounds.min(4));
+            self.round_at = now + if self.rounds < ROUNDS { wait } else { RAISE_INTERVAL };
         }
         (size > self.confirmed).then_some(size)
     }
 
     /// When [`poll`](Self::poll) has something to give.
     pub(crate) fn poll_timeout(&self) -> Time {
-        if self.rounds >= ROUNDS { Time::MAX } else { self.round_at }
+        if self.confirmed == SIZES[0] { Time::MAX } else { self.round_at }
     }
 
-    /// Notes that a datagram of this size got through.
-    pub(crate) fn on_acknowledged(&mut self, size: u16) {
-        self.confirmed = self.confirmed.max(size);
-        self.suspicion = 0;
+    /// Looks for more than is confirmed: the path has become another one.
+    pub(crate) fn search_again(&mut self, now: Time) {
+        (self.next, self.rounds, self.round_at) = (0, self.rounds.min(2), now);
     }
 
-    /// Notes that a datagram which carries data, and needs more than the minimum, was lost while
-    /// others got through. Returns whether the size was given up: a router on a new route may carry
-    /// less, and say nothing (RFC 8899, 4.3).
-    pub(crate) fn on_lost(&mut self, now: Time, size: u16) -> bool {
-        if size <= MTU_MIN {
+    /// Notes that a datagram of this size, sent at `stamp`, got through.
+    pub(crate) fn on_acknowledged(&mut self, size: u16, stamp: Time) {
+        if size >= self.confirmed {
+            self.confirmed = size;
+            self.suspicion = 0;
+            self.proved_at = self.proved_at.max(stamp);
+        }
+    }
+
+    /// Notes that a datagram of this size, sent at `stamp`, was lost while others got through.
+    /// Returns whether the size was given up: a router on a new route may carry less, and say
+    /// nothing (RFC 8899, 4.3). What was lost before one of the confirmed size got through, as in a
+    /// burst, says nothing about sizes.
+    pub(crate) fn on_lost(&mut self, now: Time, size: u16, stamp: Time) -> bool {
+        let known = now.since(self.doubted_at) < DOUBT_INTERVAL;
+        if size <= MTU_MIN || stamp <= self.proved_at || known {
             return false;
         }
+        self.doubted_at = now;
         self.suspicion += 1;
         if self.suspicion < SUSPICION_MAX {
             return false;
@@ -88,8 +111,15 @@ const ROUNDS: u8 = 5;
 
 const ROUND_INTERVAL: Span = Span::millis(100);
 
-/// So many large datagrams in a row, with none getting through, are no chance.
-const SUSPICION_MAX: u8 = 32;
+/// A route may come to carry more (RFC 8899, 5.1.1: PMTU_RAISE_TIMER).
+const RAISE_INTERVAL: Span = Span::secs(600);
+
+/// Large datagrams were lost so many times, and none got through in between: no chance, and no
+/// darkness that swallowed a windowful at once.
+const SUSPICION_MAX: u8 = 5;
+
+/// Losses that are found within this are one time.
+const DOUBT_INTERVAL: Span = Span::millis(20);
 
 #[cfg(test)]
 mod tests {
@@ -102,7 +132,7 @@ mod tests {
         assert_eq!(first, SIZES);
         assert_eq!(search.poll(Time(1)), None);
 
-        search.on_acknowledged(1480);
+        search.on_acknowledged(1480, Time(0));
 
         let due = search.poll_timeout();
         let second: Vec<u16> = std::iter::from_fn(|| search.poll(due)).collect();
@@ -111,26 +141,39 @@ mod tests {
     }
 
     #[test]
-    fn the_search_ends() {
+    fn the_search_ends_and_is_taken_up_again_in_ten_minutes() {
         let mut search = MtuSearch::new(Time(0));
         let mut probes = 0;
-        while search.poll_timeout() != Time::MAX {
+        while search.poll_timeout() < Time::ZERO + RAISE_INTERVAL {
             let due = search.poll_timeout();
-            probes += u32::from(search.poll(due).is_some());
+            probes += usize::from(search.poll(due).is_some());
         }
+        assert_eq!(probes, SIZES.len() * usize::from(ROUNDS));
 
-        assert_eq!(probes, SIZES.len() as u32 * u32::from(ROUNDS));
+        let due = search.poll_timeout();
+        assert_eq!(std::iter::from_fn(|| search.poll(due)).count(), SIZES.len());
+        assert!(search.poll_timeout() >= due + RAISE_INTERVAL);
     }
 
     #[test]
     fn a_size_that_stops_getting_through_is_given_up() {
         let mut search = MtuSearch::new(Time(0));
-        search.on_acknowledged(1500);
-        for _ in 1..SUSPICION_MAX {
-            assert!(!search.on_lost(Time(1), 1500));
+        search.on_acknowledged(1500, Time(0));
+        let at = |time: u8| Time::ZERO + DOUBT_INTERVAL * u64::from(time);
+        for time in 1..SUSPICION_MAX {
+            assert!((0..100).all(|_| !search.on_lost(at(time), 1500, Time(1))), "at once");
         }
 
-        assert!(search.on_lost(Time(1), 1500));
+        assert!(search.on_lost(at(SUSPICION_MAX), 1500, Time(1)));
         assert_eq!(search.confirmed(), MTU_MIN);
+    }
+
+    #[test]
+    fn a_burst_of_losses_before_one_that_got_through_says_nothing() {
+        let mut search = MtuSearch::new(Time(0));
+        search.on_acknowledged(1500, Time(100));
+
+        assert!((0..100).all(|stamp| !search.on_lost(Time(200), 1500, Time(stamp))));
+        assert_eq!(search.confirmed(), 1500);
     }
 }

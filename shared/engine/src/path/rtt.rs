@@ -22,6 +22,9 @@ impl RttEstimator {
     }
 
     pub(crate) fn on_sample(&mut self, now: Time, sample: Span) {
+        if sample > SAMPLE_MAX {
+            return;
+        }
         if sample <= self.minimum || now.since(self.minimum_at) > MINIMUM_AGE_MAX {
             self.minimum = sample;
             self.minimum_at = now;
@@ -51,7 +54,13 @@ impl RttEstimator {
 
     /// The smallest sample of the last ten seconds.
     pub(crate) fn minimum(&self) -> Option<Span> {
-        self.smoothed.map(|_| self.minimum)
+        let known = self.minimum != Span(u64::MAX);
+        if known { self.smoothed.map(|_| self.minimum) } else { self.smoothed }
+    }
+
+    /// Forgets the minimum: the path has become another one.
+    pub(crate) fn forget_minimum(&mut self) {
+        self.minimum = Span(u64::MAX);
     }
 
     /// How long after sending an answer is overdue, if the peer answers at once.
@@ -65,6 +74,9 @@ const INITIAL: Span = Span::millis(100);
 
 /// Long enough to meet an empty queue, short enough to follow a route change.
 const MINIMUM_AGE_MAX: Span = Span::secs(10);
+
+/// A longer round trip is that of a host which was suspended, not of a path.
+const SAMPLE_MAX: Span = Span::secs(10);
 
 #[cfg(test)]
 mod tests {

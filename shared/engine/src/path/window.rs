@@ -34,6 +34,10 @@ pub(crate) struct Window {
     rate_best: f64,
     /// The queue's mean delay over the last round trip, in microseconds.
     queue: f64,
+    /// Its smallest over the last few reports: a sender's probe for more is shorter than a mean.
+    queue_lately: f64,
+    /// Until then bursts are ours: what another path had on its way was sent again here.
+    bursts_until: Time,
     cut_at: Time,
     queued_since: Option<Time>,
 }
@@ -80,6 +84,8 @@ impl Window {
             rate: 0.0,
             rate_best: 0.0,
             queue: 0.0,
+            queue_lately: 0.0,
+            bursts_until: Time::ZERO,
             cut_at: Time::ZERO,
             queued_since: None,
         }
@@ -106,17 +112,19 @@ impl Window {
     pub(crate) fn pace(&self, rtt_min: Span) -> u64 {
         let filling = self.size / (rtt_min + FEEDBACK_INTERVAL).as_secs_f64();
         let fastest = PACE_GAIN * filling;
-        let pace = if self.is_saturated() {
-            self.rate.max(PACE_FLOOR * filling).min(fastest)
-        } else {
-            fastest
-        };
-        pace as u64
+        if !self.is_saturated() {
+            return fastest as u64;
+        }
+        // A queue younger than a round trip says that the link is at its limit; what arrived over the
+        // last round trip may be from before.
+        let young = self.queue <= SATURATED + self.jitter;
+        let arrives = if young { self.rate_best } else { self.rate };
+        arrives.max(PACE_FLOOR * filling).min(fastest) as u64
     }
 
-    /// Whether a queue has been standing on the path for a round trip: it carries what it can.
+    /// Whether a queue stands on the path: it carries what it can.
     pub(crate) fn is_saturated(&self) -> bool {
-        self.queue > SATURATED + self.jitter
+        self.queue.max(self.queue_lately) > SATURATED + self.jitter
     }
 
     /// Notes that something could have been sent, and the window or the pace refused it.
@@ -129,6 +137,21 @@ impl Window {
         self.samples = VecDeque::new();
     }
 
+    /// The path has become another one: its delay, and what it carries, are to be learnt.
+    pub(crate) fn on_new_route(&mut self) {
+        self.samples.clear();
+        self.base = [i64::MAX; 2];
+        self.delay_before = None;
+        self.queued_since = None;
+        (self.queue, self.queue_lately) = (0.0, 0.0);
+        self.start = true;
+    }
+
+    /// What another path had on its way is sent again on this one.
+    pub(crate) fn on_failover(&mut self, now: Time) {
+        self.bursts_until = now + BURSTS;
+    }
+
     /// Keeps most of the window when the path returns from suspicion.
     pub(crate) fn on_return(&mut self) {
         self.size = (0.7 * self.size).max(FLOOR);
@@ -136,7 +159,8 @@ impl Window {
         self.samples.clear();
     }
 
-    pub(crate) fn on_feedback(&mut self, now: Time, progress: &Progress) {
+    /// Takes in what feedback says. Returns whether the path turns out to be longer than it was.
+    pub(crate) fn on_feedback(&mut self, now: Time, progress: &Progress) -> bool {
         let idle = self.samples.back().is_some_and(|sample| now.since(sample.at) > IDLE);
         if idle {
             // What was measured before the pause says nothing about the time after it.
@@ -155,7 +179,20 @@ impl Window {
         let gain = (elapsed.0 as f64 / progress.rtt_min.0.max(1) as f64).min(0.5);
         self.steer(progress, target, gain);
         self.cut(now, progress, target);
-        self.size = self.size.clamp(self.floor(now, progress, target), SIZE_MAX);
+        let floor = self.floor(now, progress, target).min(SIZE_MAX);
+        self.size = self.size.clamp(floor, SIZE_MAX);
+        self.review_base(now)
+    }
+
+    /// A delay that stays although next to nothing is on its way is no queue of ours: the route is
+    /// longer than it was, or others fill it for good.
+    fn review_base(&mut self, now: Time) -> bool {
+        let waited = self.queued_since.is_some_and(|since| now.since(since) > REBASE_AFTER);
+        let longer = waited && self.size <= 2.0 * FLOOR;
+        if longer {
+            self.on_new_route();
+        }
+        longer
     }
 
     fn steer(&mut self, progress: &Progress, target: f64, gain: f64) {
@@ -239,6 +276,9 @@ impl Window {
         let (sum, count) = (self.samples.iter())
             .fold((0i64, 0i64), |(sum, count), sample| (sum + (sample.delay - base), count + 1));
         self.queue = (sum as f64 / count.max(1) as f64).max(0.0);
+        let late = self.samples.iter().rev().take(LATELY).map(|sample| sample.delay - base);
+        let settled = now >= self.bursts_until;
+        self.queue_lately = late.min().filter(|_| settled).unwrap_or(0).max(0) as f64;
         let Some(oldest) = self.samples.front() else { return };
         let span = now.since(oldest.at);
         if span >= RATE_SPAN_MIN / 2 {
@@ -269,6 +309,12 @@ const PACE_FLOOR: f64 = 0.15;
 /// A mean queue of less is made by the bursts of senders, in microseconds.
 const SATURATED: f64 = 2000.0;
 
+/// How long after a failover a queue says nothing about a sender's probing.
+const BURSTS: Span = Span::secs(1);
+
+/// Reports in a row that show a queue, if it is one and no jitter.
+const LATELY: usize = 3;
+
 /// Above (loop + target) / loop, or the pace would keep the window from growing.
 const PACE_GAIN: f64 = 1.25;
 
@@ -291,6 +337,9 @@ const LEAP_MAX: i64 = 50_000;
 /// After a pause of this length, rate and queue are measured anew.
 const IDLE: Span = Span::millis(500);
 
+/// How long a delay stays, with the window at its floor, until it is taken for the path's own.
+const REBASE_AFTER: Span = Span::secs(1);
+
 /// The base delay is the smallest of at least half this time.
 const BASE_AGE: Span = Span::secs(20);
 
@@ -306,6 +355,32 @@ mod tests {
 
         assert!((12.0e6..12.6e6).contains(&link.rate), "rate {}", link.rate);
         assert!(link.queue < 10_000.0, "queue {} us", link.queue);
+    }
+
+    #[test]
+    fn no_report_upsets_the_window() {
+        let mut window = Window::new();
+        for (step, rtt) in
+            [Span(0), Span::millis(5), Span::secs(40)].into_iter().cycle().enumerate()
+        {
+            if step == 60 {
+                break;
+            }
+            let delay = if step % 7 == 0 { i64::from(i32::MIN) } else { i64::from(i32::MAX) };
+            window.on_feedback(
+                Time(step as u64 * 31_000),
+                &Progress {
+                    bytes: 1 << 31,
+                    delay_mean: delay,
+                    delay_min: delay,
+                    lost: u64::from(u32::MAX),
+                    marked: step % 2 == 0,
+                    rtt,
+                    rtt_min: rtt,
+                },
+            );
+            assert!(window.size.is_finite() && window.size <= SIZE_MAX);
+        }
     }
 
     #[test]

@@ -144,8 +144,8 @@ const AGAIN_MIN: Duration = Duration::from_millis(200);
 const AGAIN_MAX: Duration = Duration::from_secs(5);
 /// How long an answered handshake is left alone.
 const ANSWERED: Duration = Duration::from_millis(100);
-/// Links times addresses that are tried.
-const CANDIDATES_MAX: usize = 16;
+/// Links times addresses that are tried: four links and all the names that a server may have.
+const CANDIDATES_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {

@@ -48,15 +48,18 @@ impl Race {
     pub(crate) fn new(shared: &Arc<Shared>, links: &[DialLink], time_max: Duration) -> Self {
         let resolving = Running::new();
         for index in 0..shared.names.len() {
-            let shared = Arc::clone(shared);
-            resolving.push(Box::pin(async move { shared.names.resolve(index).await }) as _);
+            let (shared, links) = (Arc::clone(shared), links.to_vec());
+            resolving.push(Box::pin(async move { shared.names.resolve(index, &links).await }) as _);
         }
+        // What was known last time is tried while the resolvers are asked.
+        let mut candidates = Candidates::default();
+        candidates.add(links, &shared.names.known());
         Self {
             shared: Arc::clone(shared),
             links: links.to_vec(),
             began: Instant::now(),
             time_max,
-            candidates: Candidates::default(),
+            candidates,
             running: Running::new(),
             resolving,
             latest: BTreeMap::new(),

@@ -89,6 +89,20 @@ impl Route {
         Family::of_net(self.destination)
     }
 
+    /// Whether the kernel holds only one of the two: same table, destination and metric.
+    pub(super) fn stands_where(&self, other: &Self) -> bool {
+        let default = if self.family() == Family::V4 { 0 } else { 1024 };
+        let metric = |route: &Self| route.metric.unwrap_or(default);
+        self.table == other.table
+            && self.destination.trunc() == other.destination.trunc()
+            && metric(self) == metric(other)
+    }
+
+    /// Whether packets take the same way by both.
+    pub(super) fn leads_like(&self, other: &Self) -> bool {
+        self.interface == other.interface && self.gateway == other.gateway
+    }
+
     /// Whether it leads everywhere.
     pub fn is_default(&self) -> bool {
         self.destination.prefix_len() == 0

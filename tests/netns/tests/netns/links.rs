@@ -1,7 +1,9 @@
 //! Links of other sizes and families, NATs, and who copies on the way.
 
-use lab::{Change, Direction, LinkSpec, Switch, Topology};
-use netns::{Options, Tunnel};
+use std::time::Duration;
+
+use lab::{Change, Direction, LinkSpec, Node, Switch, Topology};
+use netns::{Options, Tunnel, eventually, run_on};
 
 use crate::traffic::{Stream, Way, figure, tcp_goodput};
 
@@ -39,11 +41,36 @@ fn ipv6_inside_and_outside() {
     tunnel.wait_paths_up(2).expect("both paths");
     let to = format!("[{}]:6001", netns::SERVER[1]);
     let arguments = ["--rate", "500", "--seconds", "2", "--size", "1000"];
-    let report =
-        Stream::between(&tunnel.lab, lab::Node::Client, lab::Node::Server, &to, &arguments)
-            .report();
+    let report = Stream::between(&tunnel.lab, Node::Client, Node::Server, &to, &arguments).report();
     assert_eq!((report.lost, report.duplicated), (0, 0));
     assert!(tcp_goodput(&tunnel.lab, Way::Up, "cubic", 6) > 110.0);
+    tunnel.end().expect("a good end");
+}
+
+#[test]
+fn links_of_different_families_are_used_together() {
+    let topology = Topology::of([LinkSpec::new("fibre", 100, 20), LinkSpec::new("lte", 50, 60)]);
+    let advertise = vec!["10.70.0.1:4500", "[fd70::1]:4500"];
+    let tunnel =
+        Tunnel::up(&topology, &Options { advertise, ..Options::default() }).expect("a tunnel");
+    for (family, link) in [("-6", "fibre"), ("-4", "lte")] {
+        let flush = [family, "address", "flush", "dev", link, "scope", "global"];
+        run_on(&tunnel.lab, Node::Client, "ip", &flush).expect("flushed");
+    }
+    eventually(Duration::from_secs(5), || {
+        let status = tunnel.client_status()?;
+        let paths = status.sessions.iter().flat_map(|session| &session.paths);
+        let mut up =
+            paths.filter(|path| path.up.state.as_ref().is_some_and(|s| s.starts_with("up")));
+        Ok(up.clone().count() == 2 && up.any(|path| path.remote.is_some_and(|to| to.is_ipv6())))
+    })
+    .expect("a path of each family");
+
+    let stream = Stream::start(&tunnel.lab, Way::Up, &["--rate", "500", "--seconds", "3"]);
+    std::thread::sleep(Duration::from_secs(1));
+    tunnel.lab.set_text("fibre", "blackhole=both").expect("set");
+    let report = stream.report();
+    assert!(report.lost <= 5 && report.gap_max_us < 1e6, "{report:?}");
     tunnel.end().expect("a good end");
 }
 
@@ -58,7 +85,7 @@ fn a_nat_that_forgets_its_mappings_loses_nothing() {
         tunnel.wait_paths_up(topology.links.len()).expect("paths");
         for way in Way::BOTH {
             let stream = Stream::start(&tunnel.lab, way, &["--rate", "500", "--seconds", "4"]);
-            std::thread::sleep(std::time::Duration::from_secs(1));
+            std::thread::sleep(Duration::from_secs(1));
             tunnel.lab.rebind("fibre").expect("a rebinding");
             let report = stream.report();
             let name = format!("rebind-{way:?}-{}-links", topology.links.len());

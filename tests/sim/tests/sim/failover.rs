@@ -62,8 +62,9 @@ fn a_link_that_returns_carries_first_choice_data_within_three_seconds() {
 
 #[test]
 fn tcp_goes_on_over_the_other_link() {
-    for (line, left) in [(0, 50.0), (1, 100.0)] {
-        let mut world = opened(WorldConfig::symmetric(flagship(), 5));
+    let (mut gaps, mut shares) = (Vec::new(), Vec::new());
+    for (seed, (line, left)) in (0..6).zip([(0, 50.0), (1, 100.0)].into_iter().cycle()) {
+        let mut world = opened(WorldConfig::symmetric(flagship(), seed));
         let flow = scene::tcp(&mut world, CLIENT, Congestion::Cubic, 1438);
         world.run_for(10_000_000);
         let timeouts = world.reports(flow)[CLIENT].timeouts;
@@ -80,13 +81,19 @@ fn tcp_goes_on_over_the_other_link() {
         println!(
             "link {line} died: gap {gap} us, {timeouts} timeouts, {alone:.1} then {together:.1} Mbit/s"
         );
-        assert!(gap < 300_000);
+        // Moving again within a second; a flow that is in recovery already takes longest.
+        assert!(gap < 1_000_000);
+        gaps.push(gap);
         assert!(alone > 0.9 * left * scene::PAYLOAD_SHARE, "{alone} Mbit/s on the link left");
-        assert!(
-            together > 0.9 * 150.0 * scene::PAYLOAD_SHARE,
-            "{together} Mbit/s after the return"
-        );
+        shares.push(together / 150.0 / scene::PAYLOAD_SHARE);
     }
+    assert!(shares.iter().all(|&share| share > 0.8), "{shares:.3?} after the return");
+    assert!(
+        shares.iter().sum::<f64>() > 0.9 * shares.len() as f64,
+        "{shares:.3?} after the return"
+    );
+    gaps.sort_unstable();
+    assert!(gaps[gaps.len() / 2] < 250_000, "{gaps:?}");
 }
 
 #[test]

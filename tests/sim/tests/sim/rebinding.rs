@@ -2,7 +2,7 @@
 
 use engine::{Event, PathState};
 use lab::link::LinkConfig;
-use sim::world::{CLIENT, SERVER, WorldConfig};
+use sim::world::{CLIENT, SERVER, World, WorldConfig};
 
 use super::scene::{flagship, opened, received, stream};
 
@@ -70,6 +70,26 @@ fn a_copier_who_wins_the_race_gets_next_to_nothing_and_costs_nothing() {
             let report = received(&world, streams[from], from);
             assert_eq!(report.packets_lost, 0);
             assert_eq!(world.path_state(from, 0), Some(PathState::Up));
+        }
+    }
+}
+
+#[test]
+fn a_copier_who_was_there_before_the_path_does_not_own_it() {
+    for links in [flagship(), vec![LinkConfig::mbit(50, 20_000)]] {
+        let mut world = World::new(WorldConfig::symmetric(links, 24));
+        world.put_copier(0, 5_000);
+        world.run_until(3_000_000);
+        for end in [CLIENT, SERVER] {
+            assert_eq!(world.path_state(end, 0), Some(PathState::Up));
+        }
+
+        let streams = [CLIENT, SERVER].map(|from| stream(&mut world, from, 1_000, 3_000));
+        world.run_for(5_000_000);
+
+        println!("{} datagrams to the copier", world.caught(0).len());
+        for from in [CLIENT, SERVER] {
+            assert_eq!(received(&world, streams[from], from).packets_lost, 0);
         }
     }
 }

@@ -22,13 +22,14 @@ fn a_single_link_carries_what_it_can() {
 
 #[test]
 fn one_flow_fills_both_links() {
-    for (congestion, wanted) in [(Cubic, 0.97), (Bbr, 0.95)] {
+    // The mean over the seeds, and the least: a flow that leaves slow start early is still growing.
+    for (congestion, mean, least) in [(Cubic, 0.98, 0.96), (Bbr, 0.97, 0.95)] {
         for from in [CLIENT, SERVER] {
-            for seed in 0..3 {
-                let share = share(flagship(), 150, from, congestion, seed);
-                println!("flagship {congestion:?} from {from} seed {seed}: {share:.3}");
-                assert!(share >= wanted);
-            }
+            let shares = (0..6).map(|seed| share(flagship(), 150, from, congestion, seed));
+            let shares: Vec<f64> = shares.collect();
+            println!("flagship {congestion:?} from {from}: {shares:.3?}");
+            assert!(shares.iter().sum::<f64>() / shares.len() as f64 >= mean);
+            assert!(shares.iter().all(|&share| share >= least));
         }
     }
 }
