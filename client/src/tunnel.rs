@@ -13,7 +13,7 @@ use engine::{
 use ipnet::IpNet;
 use shared::{
     clock,
-    control::{Control, Grant, Settings},
+    control::{Control, ControlHandle, Settings},
     driver::{Command, Driver, DriverReport, NewSession, PathChange, status},
     entropy,
     exit::Error,
@@ -63,6 +63,8 @@ pub(crate) struct View {
     peer: String,
     inner: Vec<IpAddr>,
     since: u64,
+    /// The control connection of the session.
+    control: Option<ControlHandle>,
     /// The mode in use.
     pub(crate) mode: String,
     links: BTreeMap<u8, String>,
@@ -154,7 +156,7 @@ impl Tunnel {
         if let Some(before) = before {
             self.retire(before);
         }
-        self.show(slot, grant, config, mode, links);
+        self.show(slot, control, config, mode, links);
         self.set_up(&grant.settings, links, config).await?;
         self.forward(&grant.settings.prefixes).await
     }
@@ -251,11 +253,13 @@ impl Tunnel {
         });
     }
 
-    fn show(&self, slot: u32, grant: &Grant, config: &Config, mode: Mode, links: &LinkTable) {
+    fn show(&self, slot: u32, control: &Control, config: &Config, mode: Mode, links: &LinkTable) {
+        let grant = control.grant();
         let mut view = self.shown.session.lock().unwrap_or_else(PoisonError::into_inner);
         *view = View {
             slot: Some(slot),
             state: "connecting",
+            control: Some(control.handle().clone()),
             peer: config.server_key.to_string(),
             inner: grant.settings.addresses.iter().map(IpNet::addr).collect(),
             since: clock::since_epoch().as_secs(),
@@ -340,7 +344,8 @@ impl View {
         });
         let link =
             |path: &engine::PathSnapshot| self.links.get(&path.id.0).cloned().unwrap_or_default();
-        let described = found.map(|session| status::describe(session, Side::Client, link));
+        let control = self.control.as_ref().map(ControlHandle::bytes_sent);
+        let described = found.map(|session| status::describe(session, Side::Client, control, link));
         let state = match found {
             Some(session) if session.silent => "reconnecting",
             Some(_) => self.state,

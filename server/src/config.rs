@@ -62,6 +62,16 @@ impl Config {
         Document::load(path)?.read(|table| Self::read(table, folder))
     }
 
+    /// Whether this could be the text of the file at `path`.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub(crate) fn judge(path: &Path, text: &str) -> Result<(), Error> {
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let document = Document::from_text(path.display().to_string(), text);
+        document.read(|table| Self::read(table, folder)).map(drop)
+    }
+
     /// Reads the server's private key.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use std::{
 
 use shared::{control::PrivateKey, exit::Error, keys, mode::Mode, stored};
 
-use crate::{args::InitArguments, leases::Pools};
+use crate::{args::InitArguments, config::Config, leases::Pools};
 
 /// Makes the folder and what belongs into it. The configuration comes last: without it, nothing
 /// was done.
@@ -25,11 +25,13 @@ pub(crate) fn init(arguments: &InitArguments) -> Result<(), Error> {
                 .with_remedy("name another folder, or move it away"));
         }
     }
+    let text = server_toml(arguments);
+    Config::judge(&configuration, &text)?;
     make_folder(folder)?;
     make_folder(&clients)?;
     let private_key = PrivateKey::generate();
     keys::save(&private_key, &key)?;
-    if let Err(error) = stored::write(&configuration, server_toml(arguments).as_bytes(), 0o644) {
+    if let Err(error) = stored::write(&configuration, text.as_bytes(), 0o644) {
         // An error on the way back would hide the first one.
         let _ = stored::remove(&key);
         let _ = fs::remove_dir(&clients);

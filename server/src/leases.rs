@@ -85,12 +85,30 @@ impl Pools {
     }
 }
 
+/// A network that hosts may have addresses of.
+///
+/// # Errors
+/// When it is everything, or lies in a range that stands for something else (RFC 6890).
+pub(crate) fn of_hosts(network: IpNet) -> Result<IpNet, Wrong> {
+    let first = network.network();
+    let special = match first {
+        IpAddr::V4(first) => first.is_link_local() || first.octets()[0] == 0,
+        IpAddr::V6(first) => first.is_unicast_link_local(),
+    };
+    let special = special || first.is_multicast() || first.is_loopback() || first.is_unspecified();
+    if special || network.prefix_len() == 0 {
+        return Err(Wrong::new(format!("{network} is no network of hosts"))
+            .right("write one of your own, such as \"10.77.0.0/16\" or \"fd77:7777::/64\""));
+    }
+    Ok(network)
+}
+
 /// A pool of IPv4 addresses.
 ///
 /// # Errors
-/// When it is no IPv4 network, or too small for a server and a client.
+/// When it is no IPv4 network of hosts, or too small for a server and a client.
 pub(crate) fn pool4(network: IpNet) -> Result<Ipv4Net, Wrong> {
-    match network {
+    match of_hosts(network)? {
         IpNet::V4(network) if network.prefix_len() <= POOL4_LEN_MAX => Ok(network),
         IpNet::V4(network) => Err(Wrong::new(format!("{network} has no room for clients"))
             .right(format!("write a prefix length up to {POOL4_LEN_MAX}"))),
@@ -102,9 +120,9 @@ pub(crate) fn pool4(network: IpNet) -> Result<Ipv4Net, Wrong> {
 /// A pool of IPv6 addresses.
 ///
 /// # Errors
-/// When it is no IPv6 network, or too small for a server and a client.
+/// When it is no IPv6 network of hosts, or too small for a server and a client.
 pub(crate) fn pool6(network: IpNet) -> Result<Ipv6Net, Wrong> {
-    match network {
+    match of_hosts(network)? {
         IpNet::V6(network) if network.prefix_len() <= POOL6_LEN_MAX => Ok(network),
         IpNet::V6(network) => Err(Wrong::new(format!("{network} has no room for clients"))
             .right(format!("write a prefix length up to {POOL6_LEN_MAX}"))),

@@ -332,7 +332,7 @@ impl Shown {
         }
         let Some(report) = self.driver.report().await else { return snapshot };
         let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        snapshot.sessions = sessions.describe(&report);
+        snapshot.sessions = sessions.describe(&report, &self.control.connections());
         snapshot.refused = driver::status::refused(&report);
         let control = self.control.stats();
         snapshot.refused.insert("unknown key".to_owned(), control.unknown_keys);

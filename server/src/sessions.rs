@@ -11,8 +11,8 @@ use ipnet::IpNet;
 use shared::{
     clock,
     control::{
-        Activation, Cause, ConnectionNumber, GoodbyeCode, Grant, Joining, Refusal, RefusalCode,
-        Settings, Suite,
+        Activation, Cause, ClientConnection, ConnectionNumber, GoodbyeCode, Grant, Joining,
+        Refusal, RefusalCode, Settings, Suite,
     },
     driver::{DriverReport, NewSession, status},
     entropy,
@@ -207,7 +207,13 @@ impl Sessions {
     }
 
     /// The sessions as status shows them.
-    pub(crate) fn describe(&self, report: &DriverReport) -> Vec<Session> {
+    pub(crate) fn describe(
+        &self,
+        report: &DriverReport,
+        connections: &[ClientConnection],
+    ) -> Vec<Session> {
+        let control: BTreeMap<ConnectionNumber, u64> =
+            connections.iter().map(|it| (it.number(), it.bytes_sent())).collect();
         let shown = report.sessions.iter().filter_map(|session| {
             let entry = self.sessions.get(&session.slot)?;
             let state = if entry.over.is_some() { "reconnecting" } else { "up" };
@@ -218,7 +224,12 @@ impl Sessions {
                 inner: entry.inner.clone(),
                 since: entry.since,
                 mode: entry.mode.name().to_owned(),
-                ..status::describe(session, Side::Server, |_| String::new())
+                ..status::describe(
+                    session,
+                    Side::Server,
+                    control.get(&entry.connection).copied(),
+                    |_| String::new(),
+                )
             })
         });
         shown.collect()

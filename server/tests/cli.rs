@@ -145,6 +145,7 @@ fn wrong_words_on_the_command_line_are_refused_with_the_right_ones() {
         (&["add", "x", "--prefix", "192.168.7.1/24"], "write \"192.168.7.0/24\""),
         (&["add", "x", "--prefix", "192.168.0.0/16"], "overlaps with 192.168.7.0/24 of the client"),
         (&["add", "x", "--prefix", "10.77.9.0/24"], "overlaps with the pool 10.77.0.0/16"),
+        (&["add", "x", "--prefix", "fe80::/64"], "no network of hosts"),
         (
             &["add", "x", "--prefix", "10.1.0.0/16", "--prefix", "10.1.2.0/24"],
             "overlaps with one before",
@@ -155,20 +156,26 @@ fn wrong_words_on_the_command_line_are_refused_with_the_right_ones() {
     }
     assert!(bad(server.client(&["add", "branch"]), 1).contains("there is a client \"branch\""));
     assert_eq!(server.files(), ["branch.toml"], "nothing was written");
-    let small = bad(
-        program(&[
-            "init",
-            "--listen",
-            "0.0.0.0:1",
-            "--advertise",
-            "a:1",
-            "--pool",
-            "10.0.0.0/31",
-            "x",
-        ]),
-        2,
-    );
+}
+
+#[test]
+fn init_refuses_what_its_own_check_would() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().join("x");
+    let init = |extra: &[&str], pool: &str| {
+        let basic = ["init", "--listen", "0.0.0.0:1", "--advertise", "a:1", "--pool", pool];
+        bad(program(&[&basic[..], extra, &[folder.to_str().unwrap()]].concat()), 2)
+    };
+
+    let small = init(&[], "10.0.0.0/31");
     assert!(small.contains("10.0.0.0/31 has no room for clients"), "{small}");
+    for pool in ["127.0.0.0/8", "0.0.0.0/0", "224.0.0.0/4"] {
+        let special = init(&[], pool);
+        assert!(special.contains("no network of hosts"), "{special}");
+    }
+    let twice = init(&["--listen", "0.0.0.0:1"], "10.0.0.0/24");
+    assert!(twice.contains("listen"), "{twice}");
+    assert!(!folder.exists(), "nothing was written");
 }
 
 #[test]

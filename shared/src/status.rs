@@ -96,8 +96,8 @@ pub struct Path {
     pub link: String,
     /// `available` or `backup`.
     pub status: String,
-    /// Our address and port.
-    pub local: Option<SocketAddr>,
+    /// Our address, where there are several.
+    pub local: Option<IpAddr>,
     /// The address and port of the other end.
     pub remote: Option<SocketAddr>,
     /// The largest outer packet that the path was seen to carry, in bytes.
@@ -120,7 +120,7 @@ pub struct PathDirection {
     pub rttvar_ms: Option<f64>,
     /// Least round trip time seen lately, in ms.
     pub min_rtt_ms: Option<f64>,
-    /// Share of the datagrams that were lost lately, from 0 to 1.
+    /// Share of the datagrams sent so far that were lost, from 0 to 1.
     pub loss: Option<f64>,
     /// Estimated capacity or delivery rate, in bit/s.
     pub rate_bit_s: Option<u64>,
@@ -162,8 +162,8 @@ pub struct Traffic {
     pub lost: Option<u64>,
     /// Inner packets dropped by the sender's own queue.
     pub dropped: Option<u64>,
-    /// Inner packets that wait for an older one.
-    pub held: Option<u64>,
+    /// Bytes of inner packets that wait for an older one.
+    pub held_bytes: Option<u64>,
     /// Changes of the key that packets of this direction are sealed with.
     pub epochs: Option<u64>,
     /// What we added to the user's bytes.
@@ -182,7 +182,7 @@ pub struct Overhead {
     pub copies_bytes: Option<u64>,
     /// Retransmissions, whole.
     pub retransmissions_bytes: Option<u64>,
-    /// The control connection, whole.
+    /// The control connection that is open, without outer headers.
     pub control_bytes: Option<u64>,
 }
 

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use shared::{config::Wrong, control::PublicKey};
 
 use super::{Client, overlap};
-use crate::leases::Pools;
+use crate::leases::{Pools, of_hosts};
 
 /// What clients have, with their names.
 #[derive(Debug, Default)]
@@ -62,14 +62,7 @@ impl Claims {
 
     /// Whether a prefix may stand behind a client, and stands behind no other.
     pub(super) fn judge_prefix(&self, prefix: IpNet, pools: Pools) -> Result<(), Wrong> {
-        let first = prefix.network();
-        if prefix.prefix_len() == 0 {
-            return Err(Wrong::new(format!("{prefix} is everything"))
-                .right("write the networks behind the client"));
-        }
-        if first.is_multicast() || first.is_loopback() || first.is_unspecified() {
-            return Err(Wrong::new(format!("{prefix} is no network of hosts")));
-        }
+        of_hosts(prefix)?;
         if let Some(pool) = pools.networks().find(|pool| overlap(pool, &prefix)) {
             return Err(Wrong::new(format!("{prefix} overlaps with the pool {pool}")));
         }

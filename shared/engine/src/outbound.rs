@@ -410,6 +410,7 @@ impl Outbound {
             min_rtt: path.rtt.minimum(),
             rate: path.window.rate(),
             window: path.window.size(),
+            in_flight: path.sent.in_flight(),
             mtu: path.mtu.confirmed(),
             sent: path.stats,
             received: Default::default(),

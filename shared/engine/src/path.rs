@@ -89,6 +89,8 @@ pub struct PathSnapshot {
     pub rate: u64,
     /// Bytes that may be on their way.
     pub window: u64,
+    /// Bytes that are on their way.
+    pub in_flight: u64,
     /// The longest datagram that the path has been shown to carry, with IP and UDP headers.
     pub mtu: u16,
     /// What was sent.

@@ -18,6 +18,11 @@ use super::{problem::Wrong, table::kind};
 /// # Errors
 /// When the value is something else, or too long.
 pub fn text(value: &DeValue<'_>) -> Result<String, Wrong> {
+    borrowed(value).map(str::to_owned)
+}
+
+/// As [`text`], without a copy: the string may be a key.
+fn borrowed<'v>(value: &'v DeValue<'_>) -> Result<&'v str, Wrong> {
     let DeValue::String(text) = value else {
         return Err(Wrong::new(format!("this is {}, not a string", kind(value)))
             .right("write it in quotes: \"…\""));
@@ -25,7 +30,7 @@ pub fn text(value: &DeValue<'_>) -> Result<String, Wrong> {
     if text.len() > TEXT_BYTES_MAX {
         return Err(Wrong::new(format!("this is longer than {TEXT_BYTES_MAX} bytes")));
     }
-    Ok(text.clone().into_owned())
+    Ok(text)
 }
 
 /// `true` or `false`.
@@ -88,7 +93,7 @@ pub fn duration(
 /// `wanted` names it with its article and an example.
 pub fn word<T: FromStr>(wanted: &'static str) -> impl Fn(&DeValue<'_>) -> Result<T, Wrong> {
     move |value| {
-        let text = text(value)?;
+        let text = borrowed(value)?;
         text.parse().map_err(|_| Wrong::new(format!("this is not {wanted}")))
     }
 }
@@ -101,7 +106,7 @@ pub fn parsed<T>(value: &DeValue<'_>) -> Result<T, Wrong>
 where
     T: FromStr<Err = Wrong>,
 {
-    text(value)?.parse()
+    borrowed(value)?.parse()
 }
 
 /// An IP address.
@@ -109,7 +114,7 @@ where
 /// # Errors
 /// When the value is something else.
 pub fn ip(value: &DeValue<'_>) -> Result<IpAddr, Wrong> {
-    let text = text(value)?;
+    let text = borrowed(value)?;
     text.parse().map_err(|_| {
         Wrong::new("this is no IP address")
             .right("write one such as \"192.0.2.1\" or \"2001:db8::1\"")
@@ -174,9 +179,9 @@ pub fn parse_cidr(text: &str) -> Result<IpNet, Wrong> {
 /// # Errors
 /// When the value is something else, or has characters that a file name should not have.
 pub fn name(value: &DeValue<'_>) -> Result<String, Wrong> {
-    let text = text(value)?;
-    validate_name(&text)?;
-    Ok(text)
+    let text = borrowed(value)?;
+    validate_name(text)?;
+    Ok(text.to_owned())
 }
 
 /// Whether `name` can be a file name and a word of a command line everywhere.

@@ -31,6 +31,8 @@ pub struct SessionReport {
     pub outbound: OutboundStats,
     /// What was received.
     pub inbound: InboundStats,
+    /// Bytes of packets that wait for earlier ones.
+    pub held_bytes: usize,
     /// Whether the peer has owed an answer for long.
     pub silent: bool,
     /// The longest packet that it carries; 0 before any path is up.

@@ -76,7 +76,10 @@ impl SessionTable {
         {
             self.timers.pop();
             // A timer that was set anew since is another entry of the heap.
-            if self.entries.get(&slot).is_some_and(|entry| entry.due == Some(due)) {
+            if let Some(entry) = self.entries.get_mut(&slot)
+                && entry.due == Some(due)
+            {
+                entry.due = None;
                 self.touch(slot);
             }
         }

@@ -10,15 +10,18 @@ use engine::{
 use super::{DriverReport, SessionReport};
 use crate::status::{Overhead, Path, PathDirection, Session, Traffic};
 
-/// Describes a session's paths and traffic as status shows them, from the point of view of `side`.
+/// Describes a session's paths and traffic as status shows them, from the point of view of `side`;
+/// `control_bytes` is what its control connection has sent.
 /// `link` names the link of a path; names and times are the caller's to fill in.
 pub fn describe(
     report: &SessionReport,
     side: Side,
+    control_bytes: Option<u64>,
     link: impl Fn(&PathSnapshot) -> String,
 ) -> Session {
     let paths = report.paths.iter().map(|path| describe_path(path, side, link(path))).collect();
-    let (sent, received) = (sent(report), received(report));
+    let (mut sent, received) = (sent(report), received(report));
+    sent.overhead.control_bytes = control_bytes;
     let (up, down) = match side {
         Side::Client => (sent, received),
         Side::Server => (received, sent),
@@ -54,6 +57,7 @@ fn describe_path(path: &PathSnapshot, side: Side, link: String) -> Path {
         loss: share_lost(&path.sent),
         rate_bit_s: Some(path.rate * 8),
         window_bytes: Some(path.window),
+        in_flight_bytes: Some(path.in_flight),
         datagrams_sent: Some(path.sent.datagrams),
         bytes_sent: Some(path.sent.bytes + path.sent.datagrams * outer_len(path)),
         datagrams_lost: Some(path.sent.lost),
@@ -73,7 +77,7 @@ fn describe_path(path: &PathSnapshot, side: Side, link: String) -> Path {
         id: u32::from(path.id.0),
         link,
         status: status.to_owned(),
-        local: None,
+        local: path.tuple.local,
         remote: Some(path.tuple.remote),
         mtu: Some(path.mtu),
         up,
@@ -107,6 +111,7 @@ fn received(report: &SessionReport) -> Traffic {
         duplicated: Some(stats.duplicates),
         reordered: Some(stats.held),
         late: Some(stats.late),
+        held_bytes: Some(report.held_bytes as u64),
         lost: Some(stats.skipped.saturating_sub(stats.late)),
         ..Traffic::default()
     }

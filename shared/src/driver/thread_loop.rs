@@ -338,6 +338,7 @@ impl DriverThread {
                 paths: ids.filter_map(|id| session.path_snapshot(id)).collect(),
                 outbound: session.outbound.stats(),
                 inbound: session.inbound.stats(),
+                held_bytes: session.inbound.held_bytes(),
                 silent: entry.silent,
                 tunnel_mtu: session.outbound.tunnel_mtu(),
             }

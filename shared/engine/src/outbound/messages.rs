@@ -165,13 +165,18 @@ impl Outbound {
         fastest.rtt.overdue() + fastest.window.queue() + REPAIR_DELAY
     }
 
-    /// Whether lost segments are sent again: not where each has a copy, and not on a lone path,
-    /// where the tunnel is to behave like the link.
-    pub(super) fn repairs(&self) -> bool {
+    /// Whether the receiver is to wait for what is sent again: not where each packet has a copy.
+    fn repairs(&self) -> bool {
+        self.scheduler.repairs() && self.has_alternatives()
+    }
+
+    /// Whether there is more than one path: on a lone one nothing is sent again, for there the
+    /// tunnel is to behave like the link.
+    pub(super) fn has_alternatives(&self) -> bool {
         let held = self.paths.iter().flatten().filter(|path| {
             matches!(path.state, PathState::Probation | PathState::Suspect | PathState::Up)
         });
-        self.scheduler.repairs() && held.count() > 1
+        held.count() > 1
     }
 
     fn send_messages(&mut self, now: Time, id: PathId, payload: Payload) {
@@ -258,7 +263,7 @@ const REPORTS_MAX: usize = 2 * PATHS_MAX;
 const REPORTS_UNASKED: u32 = 8;
 
 /// Who claims a path's address gets no more than one datagram in this time.
-const CHALLENGE_INTERVAL: Span = Span::millis(10);
+const CHALLENGE_INTERVAL: Span = Span::millis(12);
 
 /// What a repair takes beside the round trip: the loss shows by later datagrams of its path, which
 /// may be held up by jitter, and the report of it by the host's scheduling.

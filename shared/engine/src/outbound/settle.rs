@@ -140,7 +140,9 @@ impl Outbound {
     pub(super) fn on_lost(&mut self, now: Time, sent: &Sent) {
         let Content::Packet(segment, copied) = sent.content else { return };
         let worthwhile = now.since(segment.first_sent) < REPAIR_WITHIN && segment.tries < TRIES_MAX;
-        if copied || !worthwhile || !self.repairs() || self.repair.len() >= REPAIR_MAX {
+        // In every mode: what has no copy has no other remedy.
+        let remedy = worthwhile && self.has_alternatives() && self.repair.len() < REPAIR_MAX;
+        if copied || !remedy {
             self.give_up(&segment);
             return;
         }

@@ -137,6 +137,11 @@ impl ControlHandle {
         self.quic.rtt()
     }
 
+    /// Bytes of datagrams sent to the server, without their outer headers.
+    pub fn bytes_sent(&self) -> u64 {
+        self.quic.stats().udp_tx.bytes
+    }
+
     /// Ends the connection at once; the server is told why.
     pub fn end(&self, goodbye: Goodbye) {
         if self.quic.close_reason().is_none() {

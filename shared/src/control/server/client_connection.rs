@@ -62,6 +62,11 @@ impl ClientConnection {
         self.quic.rtt()
     }
 
+    /// Bytes of datagrams sent to the client, without their outer headers.
+    pub fn bytes_sent(&self) -> u64 {
+        self.quic.stats().udp_tx.bytes
+    }
+
     /// Sends a message, in the order of the calls.
     ///
     /// # Errors

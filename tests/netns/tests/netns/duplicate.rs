@@ -19,7 +19,11 @@ fn lost_is_exactly_what_was_dropped_on_both_links() {
     let mut lost = 0;
     for _ in 0..ROUNDS {
         let (report, dropped_twice) = round(&tunnel.lab);
-        assert_eq!(report.lost_numbers, dropped_twice);
+        let more = report.lost_numbers.iter().find(|number| !dropped_twice.contains(number));
+        assert_eq!(more, None, "lost, and not dropped on both links: {report:?}");
+        // While one path was suspected, a packet that was dropped twice may have come a third time.
+        let fewer = dropped_twice.len() - report.lost_numbers.len();
+        assert!(fewer <= 2, "{dropped_twice:?} were dropped twice: {report:?}");
         assert_eq!(report.duplicated, 0);
         lost += report.lost;
     }
