@@ -17,10 +17,10 @@ pub(crate) struct MtuSearch {
     next: usize,
     rounds: u8,
     round_at: Time,
-    /// Times at which datagrams of the confirmed size were lost, since one got through.
+    /// Times at which datagrams longer than the minimum were lost, since one got through.
     suspicion: u8,
     doubted_at: Time,
-    /// When the newest of the confirmed size that got through was sent.
+    /// When the newest that was longer than the minimum and got through was sent.
     proved_at: Time,
 }
 
@@ -76,8 +76,8 @@ impl MtuSearch {
 
     /// Notes that a datagram of this size, sent at `stamp`, got through.
     pub(crate) fn on_acknowledged(&mut self, size: u16, stamp: Time) {
-        if size >= self.confirmed {
-            self.confirmed = size;
+        if size > MTU_MIN {
+            self.confirmed = self.confirmed.max(size);
             self.suspicion = 0;
             self.proved_at = self.proved_at.max(stamp);
         }
@@ -85,7 +85,7 @@ impl MtuSearch {
 
     /// Notes that a datagram of this size, sent at `stamp`, was lost while others got through.
     /// Returns whether the size was given up: a router on a new route may carry less, and say
-    /// nothing (RFC 8899, 4.3). What was lost before one of the confirmed size got through, as in a
+    /// nothing (RFC 8899, 4.3). What was lost before another large one got through, as in a
     /// burst, says nothing about sizes.
     pub(crate) fn on_lost(&mut self, now: Time, size: u16, stamp: Time) -> bool {
         let known = now.since(self.doubted_at) < DOUBT_INTERVAL;
@@ -166,6 +166,21 @@ mod tests {
 
         assert!(search.on_lost(at(SUSPICION_MAX), 1500, Time(1)));
         assert_eq!(search.confirmed(), MTU_MIN);
+    }
+
+    #[test]
+    fn a_lossy_path_of_medium_sizes_keeps_its_size() {
+        let mut search = MtuSearch::new(Time(0));
+        search.on_acknowledged(1500, Time(0));
+        for step in 1..1000 {
+            let at = Time::ZERO + DOUBT_INTERVAL * step;
+            if step % 3 == 0 {
+                search.on_acknowledged(1330, at);
+            } else {
+                assert!(!search.on_lost(at, 1330, at));
+            }
+        }
+        assert_eq!(search.confirmed(), 1500);
     }
 
     #[test]
