@@ -1,6 +1,6 @@
 //! Links of other sizes and families, NATs, and who copies on the way.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lab::{Change, Direction, LinkSpec, Node, Switch, Topology};
 use netns::{Options, Tunnel, eventually, run_on};
@@ -103,6 +103,7 @@ fn a_copier_on_the_path_gets_challenges_and_nothing_else() {
     let tunnel = Tunnel::up(&topology, &Options::default()).expect("a tunnel");
     tunnel.wait_paths_up(2).expect("both paths");
     tunnel.lab.copier("fibre", 5_000).expect("a copier");
+    let began = Instant::now();
     let up = Stream::start(&tunnel.lab, Way::Up, &["--rate", "500", "--seconds", "4"]);
     let down = Stream::start(&tunnel.lab, Way::Down, &["--rate", "500", "--seconds", "4"]);
     let (up, down) = (up.report(), down.report());
@@ -111,10 +112,10 @@ fn a_copier_on_the_path_gets_challenges_and_nothing_else() {
     let caught = &status.links[0].copier;
     figure("copier-caught", caught.packets_caught as f64, "datagrams in 4 s");
     assert!(caught.packets_copied > 1000, "{caught:?}");
-    assert!(
-        caught.interval_min_us.is_none_or(|least| least >= 9_000),
-        "one per 10 ms at most: {caught:?}"
-    );
+    // One per 10 ms at most; where they arrive, on a busy machine, two may lie closer.
+    let since_copying = began.elapsed().as_millis() as u64;
+    assert!(caught.packets_caught <= since_copying / 10, "in {since_copying} ms: {caught:?}");
+    assert!(caught.interval_min_us.is_none_or(|least| least >= 5_000), "{caught:?}");
     assert_eq!((up.lost, down.lost), (0, 0));
     tunnel.end().expect("a good end");
 }
