@@ -7,6 +7,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
+pub(crate) use self::codel::Aqm;
+use self::codel::Codel;
 use crate::{
     packet::{FlowHash, FlowKey},
     segment::Cut,
@@ -14,6 +16,8 @@ use crate::{
     time::{Span, Time},
     wire::LANES,
 };
+
+mod codel;
 
 /// The queues of all flows.
 #[derive(Debug)]
@@ -44,10 +48,12 @@ struct Flow {
     /// Segments sent and not settled.
     outstanding: u32,
     active_at: Time,
+    codel: Codel,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Queued {
+    since: Time,
     slot: SlotId,
     next: u16,
     cut: Cut,
@@ -93,7 +99,7 @@ impl Ingress {
         if flow.bytes >= bytes_max {
             return false;
         }
-        flow.queue.push_back(Queued { slot, next: 0, cut });
+        flow.queue.push_back(Queued { since: now, slot, next: 0, cut });
         flow.bytes += len;
         self.segments += usize::from(cut.count);
         if !flow.listed {
@@ -135,6 +141,22 @@ impl Ingress {
         }
     }
 
+    /// Whether the segment at the head is to be dropped, or marked, because its flow's queue stands.
+    pub(crate) fn judge(&mut self, now: Time, head: &Head, aqm: &Aqm) -> bool {
+        let flow = &mut self.flows[usize::from(head.flow)];
+        let Some(front) = flow.queue.front() else { return false };
+        let last = flow.queue.len() == 1 && front.next + 1 == front.cut.count;
+        flow.codel.judge(now, now.since(front.since), last, aqm)
+    }
+
+    /// Drops the segment at the head. Returns whether it was the packet's last: then the queue's hold
+    /// on the slot is over.
+    pub(crate) fn drop_segment(&mut self, head: &Head) -> bool {
+        let flow = &mut self.flows[usize::from(head.flow)];
+        self.segments -= 1;
+        flow.pass(head.len)
+    }
+
     /// Takes the segment that [`head`](Self::head) gave off its queue. Returns its lane sequence,
     /// and whether it was the packet's last: then the queue's hold on the slot is over.
     pub(crate) fn take(&mut self, head: &Head) -> (u32, bool) {
@@ -144,15 +166,7 @@ impl Ingress {
         flow.deficit -= head.len as i32;
         flow.outstanding += 1;
         self.segments -= 1;
-        let Some(queued) = flow.queue.front_mut() else { return (sequence, false) };
-        queued.next += 1;
-        let last = queued.next == queued.cut.count;
-        if last {
-            flow.queue.pop_front();
-        }
-        let bytes = head.len.min(flow.bytes);
-        flow.bytes = if flow.queue.is_empty() { 0 } else { flow.bytes - bytes };
-        (sequence, last)
+        (sequence, flow.pass(head.len))
     }
 
     /// Drops the packet at the head. Returns its slot and how many segments are gone with it.
@@ -238,6 +252,18 @@ impl Ingress {
 }
 
 impl Flow {
+    /// Goes on behind the segment at the head. Returns whether it was its packet's last.
+    fn pass(&mut self, len: usize) -> bool {
+        let Some(queued) = self.queue.front_mut() else { return false };
+        queued.next += 1;
+        let last = queued.next == queued.cut.count;
+        if last {
+            self.queue.pop_front();
+        }
+        self.bytes = if self.queue.is_empty() { 0 } else { self.bytes.saturating_sub(len) };
+        last
+    }
+
     fn new(now: Time) -> Self {
         Self {
             key: None,
@@ -249,6 +275,7 @@ impl Flow {
             first: None,
             outstanding: 0,
             active_at: now,
+            codel: Codel::default(),
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     },
     scheduler::{Choice, PacketView, PathView},
     time::{Span, Time},
+    trial::Ablation,
     wire::{
         self, Flags, INNER_LEN, Inner, Kind, OUTER_LEN, OVERHEAD, Outer, PATHS_MAX, ReceiverIndex,
         TAG_LEN,
@@ -112,7 +113,12 @@ impl Outbound {
             }
             return true;
         }
-        let packet = PacketView { len: head.len as u16, backlogged: self.standing.backlogged };
+        let backlogged = match self.trial {
+            _ if self.trial.has(Ablation::Greedy) => true,
+            _ if self.trial.has(Ablation::EarliestFirst) => false,
+            _ => self.standing.backlogged,
+        };
+        let packet = PacketView { len: head.len as u16, backlogged };
         let choice = self.scheduler.select(&packet, turn.views());
         let (first, second) = match choice {
             Choice::Both(first, second) => (first, Some(second)),
@@ -126,6 +132,7 @@ impl Outbound {
             sequence: 0,
             first_sent: now,
             tries: 0,
+            marked: false,
         };
         let ecn = self.slots.note(head.slot).ecn;
         let ready = self.prepare(now, first, head.len, ecn, turn)
@@ -133,7 +140,20 @@ impl Outbound {
         if !ready {
             return false;
         }
+        let mut marked = false;
+        if now >= self.muted_until && self.ingress.judge(now, &head, &self.aqm) {
+            if ecn == Ecn::NotEct {
+                self.stats.dropped_standing += 1;
+                if self.ingress.drop_segment(&head) {
+                    self.slots.release(head.slot);
+                }
+                return true;
+            }
+            self.stats.marked += 1;
+            marked = true;
+        }
         let (sequence, last) = self.ingress.take(&head);
+        segment.marked = marked;
         segment.sequence = sequence;
         self.slots.hold(head.slot);
         if second.is_some() {
@@ -200,7 +220,11 @@ impl Outbound {
         let datagram = path.batch.add(len + OVERHEAD, ecn, tuple);
         let packet = self.slots.packet(segment.slot);
         let payload = OUTER_LEN + INNER_LEN;
-        cut.emit(packet, segment.index, &mut datagram[payload..payload + len]);
+        let inner = &mut datagram[payload..payload + len];
+        cut.emit(packet, segment.index, inner);
+        if segment.marked {
+            Ecn::mark(inner);
+        }
         datagram[OUTER_LEN..payload].copy_from_slice(&header.emit());
         let copied = matches!(sending, Sending::Copy | Sending::First { copied: true });
         path.data_at = now;

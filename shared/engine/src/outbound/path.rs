@@ -47,6 +47,8 @@ pub(super) struct Path {
     pub(super) full_since: Option<Time>,
     pub(super) data_at: Time,
     pub(super) marks: u32,
+    /// Whether none are sent, for an experiment.
+    pub(super) marks_off: bool,
     /// When the peer last acknowledged or answered something.
     pub(super) heard_at: Time,
     /// Mean one-way delay, clocks' offset included.
@@ -139,6 +141,7 @@ impl Path {
             full_since: None,
             data_at: now,
             marks: 0,
+            marks_off: false,
             heard_at: now,
             delay: None,
             bytes_reported: 0,
@@ -236,7 +239,7 @@ impl Path {
     /// When the next mark is due: while the path is live and idle, so that the peer's watermark
     /// moves.
     pub(super) fn mark_at(&self) -> Time {
-        if !self.live || self.marks >= MARKS_MAX {
+        if !self.live || self.marks >= MARKS_MAX || self.marks_off {
             return Time::MAX;
         }
         self.data_at + Span::millis(5 << self.marks)

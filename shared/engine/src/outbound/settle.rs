@@ -78,6 +78,7 @@ impl Outbound {
         });
         let progress = Progress {
             bytes,
+            received_at: report.received_at,
             delay_mean: delay,
             delay_min: i64::from(report.delay_min),
             lost,

@@ -32,6 +32,8 @@ pub(crate) struct Segment {
     pub(crate) first_sent: Time,
     /// Further transmissions, other than copies.
     pub(crate) tries: u8,
+    /// Whether it is marked because its flow's queue stands.
+    pub(crate) marked: bool,
 }
 
 /// What a datagram carried.
