@@ -91,6 +91,8 @@ pub struct Outbound {
     /// Reports to be sent: one for each path and epoch.
     reports: VecDeque<Report>,
     reports_sent: u32,
+    /// The paths whose next report goes by themselves, one bit each.
+    reported_by: u16,
     /// The version of the state block, and the last one that the peer has acknowledged.
     state: u16,
     state_acknowledged: u16,
@@ -161,6 +163,7 @@ impl Outbound {
             repair: VecDeque::new(),
             reports: VecDeque::new(),
             reports_sent: 0,
+            reported_by: 0,
             state: 0,
             state_acknowledged: 0,
             state_sent_at: Time::ZERO,

@@ -2,7 +2,7 @@
 
 use super::{Note, Outbound, path::Path};
 use crate::{
-    ingress::Ingress,
+    ingress::{Head, Ingress},
     packet::Ecn,
     path::{
         FourTuple, PathId, PathState,
@@ -99,9 +99,18 @@ impl Outbound {
         true
     }
 
-    /// Stages the segment at the head of the queue. Returns whether to go on.
+    /// Stages the segment at the head of the queue; or, if that waits for a better path, one of a flow
+    /// that does not. Returns whether to go on.
     fn stage_queued(&mut self, now: Time, turn: &mut Turn) -> bool {
         let Some(head) = self.ingress.head() else { return false };
+        if self.stage_head(now, head, turn) {
+            return true;
+        }
+        let behind = self.ingress.head_of_rest().filter(|behind| behind.flow != head.flow);
+        behind.is_some_and(|behind| self.stage_head(now, behind, turn))
+    }
+
+    fn stage_head(&mut self, now: Time, head: Head, turn: &mut Turn) -> bool {
         turn.refresh(self, now, head.len);
         if turn.views().is_empty() {
             return false;
@@ -116,7 +125,7 @@ impl Outbound {
         let backlogged = match self.trial {
             _ if self.trial.has(Ablation::Greedy) => true,
             _ if self.trial.has(Ablation::EarliestFirst) => false,
-            _ => self.standing.backlogged,
+            _ => self.standing.backlogged && head.bulk,
         };
         let packet = PacketView { len: head.len as u16, backlogged };
         let choice = self.scheduler.select(&packet, turn.views());

@@ -105,12 +105,13 @@ impl Outbound {
         let carrier = |report: &Report| {
             let about = PathId(report.path);
             let up = |path: &Path| path.state == PathState::Up && !path.blocked;
-            let own = self.reports_sent % 2 == 1 && self.path(about).is_some_and(up);
+            let own = self.reported_by & about.bit() != 0 && self.path(about).is_some_and(up);
             if own { about } else { best.unwrap_or(about) }
         };
         let Some(at) = self.reports.iter().position(|report| carrier(report) == id) else { return };
         let Some(report) = self.reports.remove(at) else { return };
         self.reports_sent += 1;
+        self.reported_by ^= PathId(report.path).bit();
         Message::Feedback(report).emit(&mut payload.bytes);
         payload.report = Some((report.path, report.epoch, report.largest));
         if self.reports_sent.is_multiple_of(REPORTS_UNASKED) {

@@ -214,8 +214,7 @@ impl Path {
 
     /// Whether something is overdue, and nothing was heard for as long.
     pub(super) fn is_overdue(&self, now: Time) -> bool {
-        let Some(oldest) = self.sent.oldest() else { return false };
-        now.since(oldest.max(self.heard_at)) > self.patience()
+        now >= self.overdue_at()
     }
 
     /// The time between probes in the path's state.
@@ -255,10 +254,13 @@ impl Path {
 
     /// When the path's silence becomes suspicious.
     pub(super) fn overdue_at(&self) -> Time {
-        match self.sent.oldest() {
-            Some(oldest) => oldest.max(self.heard_at) + self.patience() + Span(1),
-            None => Time::MAX,
-        }
+        let at = |sent: Option<Time>, patience: Span| {
+            sent.map_or(Time::MAX, |sent| sent.max(self.heard_at) + patience + Span(1))
+        };
+        let lone = at(self.sent.oldest(), self.patience());
+        // What keeps coming is reported each 5 ms, by this path and another in turn.
+        let steady = self.live.then(|| self.sent.steady()).flatten();
+        lone.min(at(steady, self.rtt.overdue() + Span::millis(10)))
     }
 
     /// Gives back the memory of buffers.
