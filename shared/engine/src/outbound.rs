@@ -105,6 +105,9 @@ pub struct Outbound {
     standing: Standing,
     /// How long a flow's queue may stand, and until when that is not looked at.
     aqm: Aqm,
+    /// Whether a path's window is still growing to what it carries: until then a queue is not the
+    /// inner senders' fault.
+    starting: bool,
     muted_until: Time,
     tunnel_mtu: u16,
     /// The path whose batch was handed out last.
@@ -174,6 +177,7 @@ impl Outbound {
             trial: config.trial,
             standing: Standing::default(),
             aqm: AQM_START,
+            starting: false,
             muted_until: Time::ZERO,
             tunnel_mtu: 0,
             offered: None,
