@@ -13,8 +13,12 @@ pub use self::{
 use crate::{packet::Headers, segment::Cut, time::Time};
 
 mod behaviour;
+#[cfg(test)]
+mod confusion;
 mod dscp;
 mod rules;
+#[cfg(test)]
+mod sequences;
 
 /// What a packet needs, from the most urgent to the least.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -163,6 +167,19 @@ mod tests {
         let classes = [EF, LE, EF].map(|dscp| classify(&classifier, 0, dscp, 200, &mut flow));
 
         assert_eq!(classes, [Class::Bulk, Class::Scavenger, Class::Bulk]);
+    }
+
+    #[test]
+    fn what_is_small_and_new_is_told_from_what_keeps_time() {
+        let classifier = classifier(Vec::new());
+        let mut flow = FlowClass::default();
+
+        let proved = (0..).find(|packet| {
+            classify(&classifier, packet * 20_000, 0, 200, &mut flow);
+            flow.keeps_time()
+        });
+
+        assert_eq!(proved, Some(18), "after six slots of 60 ms");
     }
 
     #[test]

@@ -81,7 +81,12 @@ impl Behaviour {
             self.begin(now, shape);
         }
         self.note(shape);
+        let before = self.stage;
         self.stage = self.judge(now, silent_for, shape);
+        if before == Stage::Transfer && self.stage == Stage::Interactive {
+            // What was poured before is no part of what follows.
+            self.volume = self.burst;
+        }
         match self.stage {
             Stage::Candidate | Stage::Call => Class::RealTime,
             Stage::Interactive | Stage::New => Class::Interactive,
@@ -100,10 +105,9 @@ impl Behaviour {
     }
 
     fn begin(&mut self, now: Time, shape: &Shape) {
-        let small = shape.first <= SMALL && shape.count == 1;
         // QUIC begins with datagrams of 1200 bytes or more in both directions (RFC 9000, 14.1).
-        self.doubtful = shape.quic_port || !small && shape.first >= QUIC_FIRST_MIN;
-        let candidate = shape.datagrams && (small && !self.doubtful || shape.name_query);
+        self.doubtful = shape.quic_port || shape.first >= QUIC_FIRST_MIN;
+        let candidate = shape.datagrams && (!self.doubtful || shape.name_query);
         self.stage = if candidate { Stage::Candidate } else { Stage::Interactive };
         // Who asks for names has no time to keep, and never stops being urgent.
         self.until = if shape.name_query { Time::MAX } else { now + CANDIDATE_SPAN };
@@ -127,7 +131,7 @@ impl Behaviour {
     fn note(&mut self, shape: &Shape) {
         let small = shape.first <= SMALL;
         self.largest = self.largest.max(shape.first);
-        let full = |len: u16| len > SMALL && len + SLACK >= self.largest;
+        let full = |len: u16| len > SMALL && len.saturating_add(SLACK) >= self.largest;
         self.busy |= 1;
         if !full(shape.last) {
             self.varied |= 1;
@@ -137,12 +141,14 @@ impl Behaviour {
         }
         self.small_run = if small { self.small_run.saturating_add(1) } else { 0 };
         self.swarm += if small { f32::from(shape.count) } else { 0.0 };
-        self.burst += shape.weight as f32;
-        self.volume += shape.weight as f32;
+        // Small ones may be the acknowledgements of a stream inside of another tunnel.
+        self.burst += shape.weight as f32 * if small { SMALL_WEIGHT } else { 1.0 };
+        self.volume += if small { 0.0 } else { shape.weight as f32 };
     }
 
     fn judge(&self, now: Time, silent_for: Span, shape: &Shape) -> Stage {
-        let pours = self.burst > BURST || self.volume > VOLUME;
+        let endless = self.full_run == u8::MAX && self.volume > VOLUME / 2.0;
+        let pours = self.burst > BURST || self.volume > VOLUME || endless;
         match self.stage {
             Stage::Call if silent_for > SILENCE_MAX && !shape.name_query => Stage::Candidate,
             Stage::Call if !self.floods() && !self.swarms() && !self.lost_time() => Stage::Call,
@@ -221,6 +227,9 @@ const SLOT: Span = Span::millis(60);
 /// The largest packet that counts as small: G.711 with 20 ms takes 200 bytes, a game's state more.
 const SMALL: u16 = 300;
 
+/// How much of a small packet counts towards a transfer: 16 Mbit/s of them are one.
+const SMALL_WEIGHT: f32 = 0.125;
+
 /// Packets that differ by less have the same size: a QUIC number is longer or shorter.
 const SLACK: u16 = 16;
 
@@ -240,15 +249,16 @@ const SILENCE_MAX: Span = Span::secs(5);
 const BURST: f32 = 65_536.0;
 const MOMENT: Span = Span::millis(250);
 
-/// Transfers that are held back from outside: 0.8 Mbit/s for long, more than pages that are read.
+/// Transfers that are held back from outside: 0.8 Mbit/s for long, more than pages that are read. Half
+/// of it where every packet is full.
 const VOLUME: f32 = 1_048_576.0;
 const MEMORY: Span = Span::secs(10);
 
 /// 8 Mbit/s: twice what a video call takes, so that a whole picture may come at once.
 const CALL_BURST_MAX: f32 = 4.0 * BURST;
 
-/// Small packets a second: the fastest games send 128.
-const SWARM: f32 = 500.0;
+/// Small packets a second: the fastest games send 128, and sound at most 100.
+const SWARM: f32 = 250.0;
 
 /// So many of the last 32 slots are to be busy before their content can speak against a call.
 const BUSY_MIN: u32 = 24;
