@@ -26,15 +26,16 @@ pub(super) struct Behaviour {
     doubtful: bool,
     /// The last 64 slots, the one that runs at bit 0: in which there was a packet...
     busy: u64,
-    /// ...and in which one that a transfer would not send.
+    /// ...in which one that a transfer would not send, and in which one that is not small.
     varied: u64,
+    large: u64,
     slot: u32,
     /// Full packets in a row, and small ones.
     full_run: u8,
     small_run: u8,
     /// The largest packet.
     largest: u16,
-    /// Until when a candidate may prove itself.
+    /// Until when a candidate may prove itself, and a call need not have kept time before.
     until: Time,
     seen_at: Time,
     /// Bytes within a moment, and within ten seconds; small packets within a second.
@@ -83,9 +84,8 @@ impl Behaviour {
         self.note(shape);
         let before = self.stage;
         self.stage = self.judge(now, silent_for, shape);
-        if before == Stage::Transfer && self.stage == Stage::Interactive {
-            // What was poured before is no part of what follows.
-            self.volume = self.burst;
+        if before != self.stage {
+            self.turn(now, before);
         }
         match self.stage {
             Stage::Candidate | Stage::Call => Class::RealTime,
@@ -113,12 +113,25 @@ impl Behaviour {
         self.until = if shape.name_query { Time::MAX } else { now + CANDIDATE_SPAN };
     }
 
+    /// Notes that the flow is taken for something else than before.
+    fn turn(&mut self, now: Time, before: Stage) {
+        match (before, self.stage) {
+            (_, Stage::Call) => self.until = now + SLOT * 64,
+            (_, Stage::Candidate) => self.until = now + CANDIDATE_SPAN,
+            (Stage::Call, _) => self.doubtful = true,
+            // What was poured before is no part of what follows.
+            (Stage::Transfer, _) => self.volume = self.burst,
+            _ => {}
+        }
+    }
+
     /// Lets time go by until `now`.
     fn pass(&mut self, now: Time) {
         let slot = (now.0 / SLOT.0) as u32;
         let passed = slot.wrapping_sub(self.slot);
         self.busy = self.busy.checked_shl(passed).unwrap_or(0);
         self.varied = self.varied.checked_shl(passed).unwrap_or(0);
+        self.large = self.large.checked_shl(passed).unwrap_or(0);
         self.slot = slot;
         let gap = now.since(self.seen_at).0 as f32;
         let left = |span: Span| (1.0 - gap / span.0 as f32).max(0.0);
@@ -133,6 +146,7 @@ impl Behaviour {
         self.largest = self.largest.max(shape.first);
         let full = |len: u16| len > SMALL && len.saturating_add(SLACK) >= self.largest;
         self.busy |= 1;
+        self.large |= u64::from(!small);
         if !full(shape.last) {
             self.varied |= 1;
             self.full_run = 0;
@@ -151,8 +165,8 @@ impl Behaviour {
         let pours = self.burst > BURST || self.volume > VOLUME || endless;
         match self.stage {
             Stage::Call if silent_for > SILENCE_MAX && !shape.name_query => Stage::Candidate,
-            Stage::Call if !self.floods() && !self.swarms() && !self.lost_time() => Stage::Call,
-            _ if shape.datagrams && self.in_time() => Stage::Call,
+            Stage::Call if self.stays_call(now) => Stage::Call,
+            _ if shape.datagrams && self.in_time() && !self.is_uneven(now) => Stage::Call,
             Stage::Candidate if !pours && self.may_become_call(now) => Stage::Candidate,
             Stage::Transfer if self.rests() => Stage::Interactive,
             Stage::Transfer => Stage::Transfer,
@@ -169,6 +183,17 @@ impl Behaviour {
     /// Whether a candidate still may prove to be a call.
     fn may_become_call(&self, now: Time) -> bool {
         now <= self.until && self.full_run < FULL_RUN_MAX && !self.swarms()
+    }
+
+    fn stays_call(&self, now: Time) -> bool {
+        !self.floods() && !self.swarms() && !self.lost_time() && !self.is_uneven(now)
+    }
+
+    /// Whether a call has had large packets now and then, not steadily as pictures come: then it is
+    /// many things mixed in another tunnel's datagrams.
+    fn is_uneven(&self, now: Time) -> bool {
+        let (large, busy) = ((self.large >> 1).count_ones(), (self.busy >> 1).count_ones());
+        self.stage == Stage::Call && now > self.until && large >= LARGE_MIN && busy < EVEN_MIN
     }
 
     /// Whether the last slots were filled as a call fills them. The one that runs does not count.
@@ -263,6 +288,11 @@ const SWARM: f32 = 250.0;
 /// So many of the last 32 slots are to be busy before their content can speak against a call.
 const BUSY_MIN: u32 = 24;
 
+/// Of the last 63 slots, this many with large packets are pictures, or a mixture; and pictures fill
+/// this many, with the sound between them.
+const LARGE_MIN: u32 = 8;
+const EVEN_MIN: u32 = 44;
+
 /// So many small packets in a row are somebody who types again after much was printed.
 const SMALL_RUN: u8 = 4;
 
@@ -292,6 +322,17 @@ mod tests {
         assert_eq!(flow.at(1900, &datagram(100)), Class::RealTime);
         assert_eq!(flow.at(2100, &datagram(100)), Class::Interactive);
         assert_eq!(flow.at(30_000, &datagram(100)), Class::Interactive);
+    }
+
+    #[test]
+    fn a_call_that_was_held_is_one_again_when_it_goes_on() {
+        let mut flow = Behaviour::default();
+        for at in 0..50 {
+            flow.at(at * 20, &datagram(200));
+        }
+
+        assert!((0..50).all(|i| flow.at(60_000 + i * 20, &datagram(200)) == Class::RealTime));
+        assert!(flow.keeps_time());
     }
 
     #[test]

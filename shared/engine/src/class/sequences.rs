@@ -43,7 +43,7 @@ pub(super) struct Script {
     port: u16,
 }
 
-pub(super) const ALL: [Sequence; 17] = [
+pub(super) const ALL: [Sequence; 18] = [
     row("voice", Class::RealTime, voice, 0, 0),
     row("voice with silence", Class::RealTime, voice_with_silence, 20, 0),
     row("game", Class::RealTime, game, 0, 0),
@@ -55,6 +55,7 @@ pub(super) const ALL: [Sequence; 17] = [
     row("acknowledgements (TCP)", Class::Interactive, acknowledgements, 0, 0),
     row("acknowledgements (QUIC)", Class::Interactive, quic_acknowledgements, 50, 0),
     row("acknowledgements inside UDP", Class::Interactive, inner_acknowledgements, 30, 1000),
+    row("a mixture inside UDP", Class::Interactive, inner_mixture, 100, 20_000),
     row("keepalives, sensors", Class::Interactive, keepalives, 50, 30_000),
     row("streaming, TCP", Class::Bulk, streaming, 20, 100),
     row("streaming, QUIC", Class::Bulk, quic_streaming, 20, 300),
@@ -343,6 +344,24 @@ fn inner_acknowledgements(script: &mut Script) {
     while script.until(30) {
         script.send(128);
         script.now += if script.random.random_bool(0.2) { 10 } else { interval };
+    }
+}
+
+/// Pages, acknowledgements and terminals, whatever somebody does, in another tunnel's datagrams.
+fn inner_mixture(script: &mut Script) {
+    script.send(176);
+    script.wait(30);
+    while script.until(120) {
+        let page = script.random.random_bool(0.3);
+        let packets = script.in_range(1, if page { 300 } else { 30 });
+        for _ in 0..packets {
+            let full = script.random.random_bool(if page { 0.6 } else { 0.05 });
+            let len = if full { 1440 } else { script.in_range(96, 500) };
+            script.send(len);
+            script.now += script.in_range(100, if page { 8_000 } else { 200_000 });
+        }
+        let pause = script.exponential(1500.0);
+        script.wait(pause);
     }
 }
 
