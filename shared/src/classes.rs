@@ -1,6 +1,10 @@
 //! What the configuration says about classes of traffic.
 
-use std::{ops::RangeInclusive, str::FromStr};
+use std::{
+    fmt::{self, Display},
+    ops::RangeInclusive,
+    str::FromStr,
+};
 
 use engine::{Class, Dscp, Match, Prefix, Rule, Rules};
 use ipnet::IpNet;
@@ -48,6 +52,16 @@ impl Classes {
     /// The mode of a class, where it has one of its own.
     pub fn mode(&self, class: Class) -> Option<Mode> {
         self.modes[index(class)]
+    }
+}
+
+/// How much is said.
+impl Display for Classes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.rules.len() {
+            1 => f.write_str("1 class rule"),
+            several => write!(f, "{several} class rules"),
+        }
     }
 }
 
