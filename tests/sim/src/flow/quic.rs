@@ -3,7 +3,6 @@
 //! The bytes of the packets are not the same from run to run, because the keys are not; their times
 //! and lengths are.
 
-mod identity;
 mod instant;
 
 use std::collections::VecDeque;
@@ -11,6 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use bytes::BytesMut;
+use lab::traffic::identity;
 use quinn_proto::ClientConfig;
 use quinn_proto::Connection;
 use quinn_proto::ConnectionHandle;
