@@ -5,7 +5,7 @@ use std::{
     path::Path,
 };
 
-use engine::EpochLimits;
+use engine::{EpochLimits, Trial};
 use shared::{
     config::{Document, Placed, Table, Wrong, parsed, text, word},
     control::{PrivateKey, PublicKey},
@@ -15,7 +15,7 @@ use shared::{
     mode::Mode,
     rekey,
     routes::Routes,
-    stored,
+    stored, trial,
 };
 
 pub(crate) use self::links::{LinkConfig, Links};
@@ -41,6 +41,7 @@ pub(crate) struct Config {
     pub(crate) link_settings: Vec<LinkConfig>,
     /// When we change the keys that we seal with.
     pub(crate) rekey: EpochLimits,
+    pub(crate) trial: Trial,
 }
 
 impl Config {
@@ -76,6 +77,7 @@ impl Config {
         let routes = Routes::read(table);
         let (links, link_settings) = links::read(table);
         let rekey = rekey::read(table);
+        let trial = trial::read(table);
         let (server_key, servers) = server?;
         Some(Self {
             private_key: private_key?,
@@ -86,6 +88,7 @@ impl Config {
             links,
             link_settings,
             rekey,
+            trial,
         })
     }
 }

@@ -138,6 +138,7 @@ impl Tunnel {
             filter: Filter::Destinations(destinations(&grant.settings)),
             mode: mode.into(),
             epoch_limits: config.rekey,
+            trial: config.trial,
             seed: entropy::seed(),
         };
         let everything = [Family::V4, Family::V6].map(Family::default_net);

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use engine::EpochLimits;
+use engine::{EpochLimits, Trial};
 use hawser_server::uplink_config::UplinkConfig;
 use shared::{
     config::{Document, Placed, Table, Wrong, boolean, cidr, listen_address, parsed, text},
@@ -18,6 +18,7 @@ use shared::{
     mode::Mode,
     rekey,
     routes::Routes,
+    trial,
 };
 
 use crate::{
@@ -50,6 +51,7 @@ pub(crate) struct Config {
     pub(crate) uplinks: Vec<UplinkConfig>,
     /// When the server changes the keys that it seals with.
     pub(crate) rekey: EpochLimits,
+    pub(crate) trial: Trial,
 }
 
 impl Config {
@@ -93,6 +95,7 @@ impl Config {
         let client_to_client = table.optional("client_to_client", boolean);
         let uplinks = read_uplinks(table);
         let rekey = rekey::read(table);
+        let trial = trial::read(table);
         for (key, members, most) in [
             ("listen", listen.len(), ADDRESSES_MAX),
             ("advertise", advertise.len(), ADDRESSES_MAX),
@@ -119,6 +122,7 @@ impl Config {
             client_to_client: client_to_client.is_some_and(Placed::into_inner),
             uplinks,
             rekey,
+            trial,
         })
     }
 }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use engine::{EpochLimits, Event, Filter, Prefix, SessionConfig, Side, wire::SESSION_SLOTS};
+use engine::{EpochLimits, Event, Filter, Prefix, SessionConfig, Side, Trial, wire::SESSION_SLOTS};
 use ipnet::IpNet;
 use shared::{
     clock,
@@ -42,6 +42,7 @@ struct Terms {
     may_choose: bool,
     client_to_client: bool,
     rekey: EpochLimits,
+    trial: Trial,
 }
 
 #[derive(Debug)]
@@ -81,6 +82,7 @@ impl Sessions {
                 may_choose: config.client_may_choose_mode,
                 client_to_client: config.client_to_client,
                 rekey: config.rekey,
+                trial: config.trial,
             },
         }
     }
@@ -116,6 +118,7 @@ impl Sessions {
             filter: self.terms.filter(client),
             mode: mode.into(),
             epoch_limits: self.terms.rekey,
+            trial: self.terms.trial,
             seed: entropy::seed(),
         };
         let hosts = inner.iter().map(|&address| IpNet::from(address));

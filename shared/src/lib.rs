@@ -20,5 +20,6 @@ pub mod signals;
 pub mod status;
 pub mod stored;
 pub mod suites;
+pub mod trial;
 pub mod tun;
 pub mod udp;

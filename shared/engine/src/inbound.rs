@@ -8,7 +8,12 @@
 //! It never sends: what is to be said to the peer it tells [`Outbound`](crate::Outbound) by
 //! [`Heard`].
 
-use self::{lane::Patience, lanes::Lanes, passage::Passage, received::Received};
+use self::{
+    lane::Patience,
+    lanes::{Lanes, Order},
+    passage::Passage,
+    received::Received,
+};
 use crate::{
     filter::Filter,
     keys::OpeningKeys,
@@ -18,6 +23,7 @@ use crate::{
     replay::Verdict,
     stats::{InboundStats, PathReceived},
     time::{Span, Time},
+    trial::{Ablation, Trial},
     wire::{self, INNER_LEN, Inner, Kind, OUTER_LEN, Outer, PATHS_MAX, TAG_LEN, message::Message},
 };
 
@@ -52,13 +58,18 @@ pub struct Inbound {
 }
 
 impl Inbound {
-    pub(crate) fn new(keys: OpeningKeys, filter: Filter, may_move: bool) -> Self {
+    pub(crate) fn new(keys: OpeningKeys, filter: Filter, may_move: bool, trial: Trial) -> Self {
+        let order = match trial {
+            _ if trial.has(Ablation::NoHold) => Order::None,
+            _ if trial.has(Ablation::HoldKnownLost) => Order::KnownLost,
+            _ => Order::Watermark,
+        };
         Self {
             keys,
             filter,
             may_move,
             paths: [const { None }; PATHS_MAX],
-            lanes: Lanes::new(),
+            lanes: Lanes::new(order),
             passage: Passage::default(),
             live: 0,
             leaving: 0,
@@ -329,7 +340,10 @@ impl Inbound {
             }
         }
         let packet = &payload[..headers.len];
-        self.lanes.insert(now, header, stamp, packet, &mut self.stats).then_some(headers.len)
+        let lanes = &mut self.lanes;
+        lanes
+            .insert(now, header, stamp, packet, &self.passage, &mut self.stats)
+            .then_some(headers.len)
     }
 
     fn handle_messages(&mut self, now: Time, path: usize, stamp: Time, payload: &[u8]) {

@@ -7,6 +7,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
+pub(crate) use self::codel::Aqm;
+use self::codel::Codel;
 use crate::{
     packet::{FlowHash, FlowKey},
     segment::Cut,
@@ -14,6 +16,8 @@ use crate::{
     time::{Span, Time},
     wire::LANES,
 };
+
+mod codel;
 
 /// The queues of all flows.
 #[derive(Debug)]
@@ -44,10 +48,15 @@ struct Flow {
     /// Segments sent and not settled.
     outstanding: u32,
     active_at: Time,
+    codel: Codel,
+    /// Bytes of late, older ones counting less, as of then.
+    warmth: f64,
+    warmed_at: Time,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Queued {
+    since: Time,
     slot: SlotId,
     next: u16,
     cut: Cut,
@@ -60,6 +69,8 @@ pub(crate) struct Head {
     pub(crate) slot: SlotId,
     pub(crate) index: u16,
     pub(crate) len: usize,
+    /// Whether its flow sends so much that it is worth more than one path.
+    pub(crate) bulk: bool,
 }
 
 impl Ingress {
@@ -90,10 +101,11 @@ impl Ingress {
         let index = self.flow(now, key);
         let flow = &mut self.flows[usize::from(index)];
         flow.active_at = now;
+        flow.warm(now, len);
         if flow.bytes >= bytes_max {
             return false;
         }
-        flow.queue.push_back(Queued { slot, next: 0, cut });
+        flow.queue.push_back(Queued { since: now, slot, next: 0, cut });
         flow.bytes += len;
         self.segments += usize::from(cut.count);
         if !flow.listed {
@@ -106,33 +118,56 @@ impl Ingress {
 
     /// The segment whose turn it is.
     pub(crate) fn head(&mut self) -> Option<Head> {
-        loop {
-            let fresh = !self.fresh.is_empty();
-            let list = if fresh { &mut self.fresh } else { &mut self.rest };
-            let index = *list.front()?;
+        while let Some(&index) = self.fresh.front() {
+            if let Some(head) = self.flows[usize::from(index)].head(index) {
+                return Some(head);
+            }
+            self.fresh.pop_front();
             let flow = &mut self.flows[usize::from(index)];
-            match flow.queue.front() {
-                Some(queued) if flow.deficit > 0 => {
-                    let len = queued.cut.len(queued.next);
-                    return Some(Head { flow: index, slot: queued.slot, index: queued.next, len });
-                }
-                Some(_) => {
-                    flow.deficit += QUANTUM;
-                    list.pop_front();
-                    self.rest.push_back(index);
-                }
-                None => {
-                    list.pop_front();
-                    // A flow that was just served goes behind the others before it counts as
-                    // sparse again, or it could pass them by stopping for a moment.
-                    if fresh && !self.rest.is_empty() {
-                        self.rest.push_back(index);
-                    } else {
-                        flow.listed = false;
-                    }
-                }
+            // A flow that was just served goes behind the others before it counts as fresh again, or
+            // it could pass them by stopping for a moment.
+            if flow.queue.is_empty() && self.rest.is_empty() {
+                flow.listed = false;
+            } else {
+                flow.deficit += if flow.queue.is_empty() { 0 } else { QUANTUM };
+                self.rest.push_back(index);
             }
         }
+        self.head_of_rest()
+    }
+
+    /// The segment whose turn it is if no flow is served first.
+    pub(crate) fn head_of_rest(&mut self) -> Option<Head> {
+        loop {
+            let index = *self.rest.front()?;
+            let flow = &mut self.flows[usize::from(index)];
+            if let Some(head) = flow.head(index) {
+                return Some(head);
+            }
+            self.rest.pop_front();
+            if flow.queue.is_empty() {
+                flow.listed = false;
+            } else {
+                flow.deficit += QUANTUM;
+                self.rest.push_back(index);
+            }
+        }
+    }
+
+    /// Whether the segment at the head is to be dropped, or marked, because its flow's queue stands.
+    pub(crate) fn judge(&mut self, now: Time, head: &Head, aqm: &Aqm) -> bool {
+        let flow = &mut self.flows[usize::from(head.flow)];
+        let Some(front) = flow.queue.front() else { return false };
+        let last = flow.queue.len() == 1 && front.next + 1 == front.cut.count;
+        flow.codel.judge(now, now.since(front.since), last, aqm)
+    }
+
+    /// Drops the segment at the head. Returns whether it was the packet's last: then the queue's hold
+    /// on the slot is over.
+    pub(crate) fn drop_segment(&mut self, head: &Head) -> bool {
+        let flow = &mut self.flows[usize::from(head.flow)];
+        self.segments -= 1;
+        flow.pass(head.len)
     }
 
     /// Takes the segment that [`head`](Self::head) gave off its queue. Returns its lane sequence,
@@ -144,15 +179,7 @@ impl Ingress {
         flow.deficit -= head.len as i32;
         flow.outstanding += 1;
         self.segments -= 1;
-        let Some(queued) = flow.queue.front_mut() else { return (sequence, false) };
-        queued.next += 1;
-        let last = queued.next == queued.cut.count;
-        if last {
-            flow.queue.pop_front();
-        }
-        let bytes = head.len.min(flow.bytes);
-        flow.bytes = if flow.queue.is_empty() { 0 } else { flow.bytes - bytes };
-        (sequence, last)
+        (sequence, flow.pass(head.len))
     }
 
     /// Drops the packet at the head. Returns its slot and how many segments are gone with it.
@@ -226,6 +253,7 @@ impl Ingress {
         // The next multiple of 2^16: any of the flow's first datagrams tells where it began.
         flow.sequence = (flow.sequence + !TENANCY_MASK) & TENANCY_MASK & SEQUENCE_MASK;
         flow.first = Some(flow.sequence);
+        flow.warmth = 0.0;
         flow.key = Some(key);
         self.table.insert(key, index);
         index
@@ -238,6 +266,37 @@ impl Ingress {
 }
 
 impl Flow {
+    /// The segment at the head, if the flow may send in this turn.
+    fn head(&self, index: u16) -> Option<Head> {
+        let queued = self.queue.front().filter(|_| self.deficit > 0)?;
+        Some(Head {
+            flow: index,
+            slot: queued.slot,
+            index: queued.next,
+            len: queued.cut.len(queued.next),
+            bulk: self.warmth > BULK,
+        })
+    }
+
+    /// Notes that the flow sends so many bytes now.
+    fn warm(&mut self, now: Time, len: usize) {
+        let passed = now.since(self.warmed_at).0 as f64 / WARMTH_SPAN.0 as f64;
+        self.warmth = self.warmth * (-passed).exp() + len as f64;
+        self.warmed_at = now;
+    }
+
+    /// Goes on behind the segment at the head. Returns whether it was its packet's last.
+    fn pass(&mut self, len: usize) -> bool {
+        let Some(queued) = self.queue.front_mut() else { return false };
+        queued.next += 1;
+        let last = queued.next == queued.cut.count;
+        if last {
+            self.queue.pop_front();
+        }
+        self.bytes = if self.queue.is_empty() { 0 } else { self.bytes.saturating_sub(len) };
+        last
+    }
+
     fn new(now: Time) -> Self {
         Self {
             key: None,
@@ -249,6 +308,9 @@ impl Flow {
             first: None,
             outstanding: 0,
             active_at: now,
+            codel: Codel::default(),
+            warmth: 0.0,
+            warmed_at: now,
         }
     }
 }
@@ -258,6 +320,12 @@ const FLOWS_MAX: usize = LANES - 1;
 
 /// Bytes a flow may send in its turn: a few full packets, so that a turn fills a batch.
 const QUANTUM: i32 = 6000;
+
+/// A flow is bulk once it has sent 64 KiB within a moment, or goes on at 2 Mbit/s: less gains nothing
+/// from a second path, and loses by its delay.
+const BULK: f64 = 65_536.0;
+
+const WARMTH_SPAN: Span = Span::millis(250);
 
 const SEQUENCE_MASK: u32 = 0xff_ffff;
 const TENANCY_MASK: u32 = 0xff_0000;

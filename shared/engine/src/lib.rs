@@ -24,6 +24,7 @@ mod session;
 mod slots;
 pub mod stats;
 mod time;
+mod trial;
 pub mod wire;
 
 pub use filter::{Filter, Prefix};
@@ -37,3 +38,4 @@ pub use scheduler::Mode;
 pub use segment::Offload;
 pub use session::{Session, SessionConfig, Side};
 pub use time::{Span, Time};
+pub use trial::{Ablation, Trial};

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::time::Span;
 
+mod gauge;
 pub(crate) mod mtu;
 pub(crate) mod rtt;
 pub(crate) mod sent;

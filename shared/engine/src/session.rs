@@ -9,6 +9,7 @@ use crate::{
     path::{PathId, PathSnapshot},
     scheduler::Mode,
     time::Time,
+    trial::Trial,
 };
 
 /// Which end of a session we are.
@@ -38,6 +39,8 @@ pub struct SessionConfig {
     pub mode: Mode,
     /// When keys change.
     pub epoch_limits: EpochLimits,
+    /// What differs from the rules, for an experiment.
+    pub trial: Trial,
     /// Randomness of this session's own.
     pub seed: [u8; 32],
 }
@@ -78,11 +81,17 @@ impl Session {
             accepts_paths,
             mode: config.mode,
             epoch_limits: config.epoch_limits,
+            trial: config.trial,
             seed: config.seed,
         };
         Self {
             outbound: Outbound::new(now, SealingKeys::new(chain(ours)), outbound),
-            inbound: Inbound::new(OpeningKeys::new(chain(theirs)), config.filter, accepts_paths),
+            inbound: Inbound::new(
+                OpeningKeys::new(chain(theirs)),
+                config.filter,
+                accepts_paths,
+                config.trial,
+            ),
         }
     }
 

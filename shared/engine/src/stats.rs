@@ -53,6 +53,10 @@ pub struct OutboundStats {
     pub message_bytes: u64,
     /// Segments dropped because the queue was full.
     pub dropped_full: u64,
+    /// Segments dropped because their flow's queue had been standing.
+    pub dropped_standing: u64,
+    /// Segments marked for it instead (ECN).
+    pub marked: u64,
     /// Packets dropped because they were no well-formed IP packets.
     pub dropped_malformed: u64,
     /// Packets dropped because no path carries their size.

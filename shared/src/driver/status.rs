@@ -91,7 +91,12 @@ fn sent(report: &SessionReport) -> Traffic {
         packets_sent: Some(stats.packets_sent),
         bytes_sent: Some(stats.bytes_sent),
         epochs: Some(stats.epochs),
-        dropped: Some(stats.dropped_full + stats.dropped_too_big + stats.dropped_malformed),
+        dropped: Some(
+            stats.dropped_full
+                + stats.dropped_standing
+                + stats.dropped_too_big
+                + stats.dropped_malformed,
+        ),
         overhead: Overhead {
             header_bytes: Some(stats.header_bytes),
             feedback_bytes: Some(stats.message_bytes),

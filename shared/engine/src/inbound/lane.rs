@@ -34,7 +34,8 @@ pub(super) struct Lane {
 /// A packet that waits.
 #[derive(Clone, Copy, Debug)]
 struct Held {
-    slot: SlotId,
+    /// Where it is kept; none if it went ahead, and only its number is remembered.
+    slot: Option<SlotId>,
     arrived: Time,
     stamp: Time,
     /// Whether the stamp is that of the packet's first transmission.
@@ -137,13 +138,19 @@ impl Lane {
         self.held.len()
     }
 
-    /// Keeps a packet until its turn. Returns whether there is room for it: if not, the lane has to
+    /// Whether what is missing at the front is known to be lost, given a packet behind it.
+    pub(super) fn is_lost(&self, stamp: Time, passage: &Passage) -> bool {
+        let successor = if self.is_blocked() { self.successor.min(stamp) } else { stamp };
+        passage.passed_at(successor).is_some()
+    }
+
+    /// Keeps a packet until its turn, or only its number if it went ahead. Returns whether there is room for it: if not, the lane has to
     /// be [emptied](Self::give_up) first.
     pub(super) fn hold(
         &mut self,
         now: Time,
         number: u64,
-        slot: SlotId,
+        slot: Option<SlotId>,
         stamp: Time,
         original: bool,
     ) -> bool {
@@ -227,7 +234,9 @@ impl Lane {
     fn run(&mut self, deliver: &mut impl FnMut(SlotId)) {
         let mut moved = false;
         while let Some(Some(held)) = self.held.front() {
-            deliver(held.slot);
+            if let Some(slot) = held.slot {
+                deliver(slot);
+            }
             self.held.pop_front();
             self.next += 1;
             moved = true;
@@ -367,7 +376,7 @@ mod tests {
         let (number, place) = lane.place(Time(10), 1, true);
         assert_eq!(place, Place::Hold);
         let slot = slots.insert(b"1", ()).expect("room");
-        assert!(lane.hold(Time(10), number, slot, Time(5), true));
+        assert!(lane.hold(Time(10), number, Some(slot), Time(5), true));
         let mut out = Vec::new();
 
         let mut passage = Passage::default();
@@ -406,7 +415,7 @@ mod tests {
             let (number, place) = lane.place(Time(0), sequence, true);
             assert_eq!(place, Place::Hold);
             let slot = slots.insert(b"", ()).expect("room");
-            assert!(lane.hold(Time(0), number, slot, Time(u64::from(sequence)), true));
+            assert!(lane.hold(Time(0), number, Some(slot), Time(u64::from(sequence)), true));
         }
 
         assert_eq!(lane.place(Time(0), 1, true).1, Place::Duplicate);

@@ -2,7 +2,10 @@
 
 use std::collections::VecDeque;
 
-use super::lane::{Lane, Patience, Place};
+use super::{
+    lane::{Lane, Patience, Place},
+    passage::Passage,
+};
 use crate::{
     slots::{SlotId, Slots},
     stats::InboundStats,
@@ -23,11 +26,24 @@ pub(super) struct Lanes {
     /// The slot whose packet was polled last.
     leaving: Option<SlotId>,
     swept_at: Time,
+    order: Order,
+}
+
+/// What a packet that came early waits for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Order {
+    /// Nothing.
+    None,
+    /// For what is known to be lost and may be sent again, but not for what is on its way.
+    KnownLost,
+    /// For everything that may still come.
+    Watermark,
 }
 
 impl Lanes {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(order: Order) -> Self {
         Self {
+            order,
             lanes: Vec::new(),
             blocked: Vec::new(),
             words: 0,
@@ -46,6 +62,7 @@ impl Lanes {
         header: &Inner,
         stamp: Time,
         packet: &[u8],
+        passage: &Passage,
         stats: &mut InboundStats,
     ) -> bool {
         let index = usize::from(header.lane);
@@ -59,13 +76,25 @@ impl Lanes {
                 stats.duplicates += 1;
                 false
             }
-            Place::Hold | Place::Now if index == UNORDERED => {
+            Place::Hold | Place::Now if index == UNORDERED || self.order == Order::None => {
                 lane.jump(number);
                 true
             }
             Place::Late if index == UNORDERED => true,
             Place::Late => {
                 stats.late += 1;
+                true
+            }
+            Place::Hold if self.order == Order::KnownLost && !lane.is_lost(stamp, passage) => {
+                let original = !header.flags.retx && !header.flags.copy;
+                if !self.has_room(index, number) {
+                    return self.hold(now, index, (number, stamp, original), packet, stats);
+                }
+                let Some(lane) = &mut self.lanes[index] else { return false };
+                lane.hold(now, number, None, stamp, original);
+                if !self.blocked.contains(&header.lane) {
+                    self.blocked.push(header.lane);
+                }
                 true
             }
             Place::Hold => {
@@ -188,7 +217,7 @@ impl Lanes {
         let room = self.has_room(index, number);
         let Some(lane) = &mut self.lanes[index] else { return false };
         if room && let Some(slot) = self.slots.insert(packet, ()) {
-            if lane.hold(now, number, slot, stamp, original) {
+            if lane.hold(now, number, Some(slot), stamp, original) {
                 stats.held += 1;
                 if !self.blocked.contains(&(index as u16)) {
                     self.blocked.push(index as u16);
@@ -264,7 +293,7 @@ mod tests {
 
     #[test]
     fn when_memory_is_used_up_what_waits_leaves_and_nothing_is_lost() {
-        let mut lanes = Lanes::new();
+        let mut lanes = Lanes::new(Order::Watermark);
         let mut stats = InboundStats::default();
         let packets = (HELD_BYTES_MAX / 2048) as u32;
         for number in 1..=packets {
@@ -285,10 +314,17 @@ mod tests {
 
     #[test]
     fn wide_gaps_in_many_lanes_use_no_more_memory_than_allowed() {
-        let mut lanes = Lanes::new();
+        let mut lanes = Lanes::new(Order::Watermark);
         let mut stats = InboundStats::default();
         for lane in 1..LANES as u16 {
-            lanes.insert(Time(0), &header(lane, 0xf000), Time(0), &[0; 20], &mut stats);
+            lanes.insert(
+                Time(0),
+                &header(lane, 0xf000),
+                Time(0),
+                &[0; 20],
+                &Passage::default(),
+                &mut stats,
+            );
         }
 
         let held: usize = lanes.lanes.iter().flatten().map(|lane| lane.held()).sum();
@@ -298,17 +334,25 @@ mod tests {
 
     #[test]
     fn the_unordered_lane_holds_nothing_and_still_finds_duplicates() {
-        let mut lanes = Lanes::new();
+        let mut lanes = Lanes::new(Order::Watermark);
         let mut stats = InboundStats::default();
-        let mut insert =
-            |number| lanes.insert(Time(0), &header(0, number), Time(0), &[], &mut stats);
+        let mut insert = |number| {
+            lanes.insert(Time(0), &header(0, number), Time(0), &[], &Passage::default(), &mut stats)
+        };
 
         assert_eq!([5, 3, 5, 9, 3, 4].map(&mut insert), [true, true, false, true, false, true]);
         assert_eq!((stats.duplicates, stats.held, stats.late), (2, 0, 0));
     }
 
     fn insert(lanes: &mut Lanes, number: u32, stats: &mut InboundStats) -> bool {
-        lanes.insert(Time(0), &header(1, number), Time(u64::from(number)), &[0; 1000], stats)
+        lanes.insert(
+            Time(0),
+            &header(1, number),
+            Time(u64::from(number)),
+            &[0; 1000],
+            &Passage::default(),
+            stats,
+        )
     }
 
     fn header(lane: u16, sequence: u32) -> Inner {

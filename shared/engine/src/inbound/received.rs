@@ -263,9 +263,12 @@ impl Runs {
         ranges
     }
 
-    /// Forgets the runs that lie wholly below `number`, and the lower part of the one around it.
+    /// Forgets the runs that lie wholly below `number`, and the lower part of the one around it. The
+    /// newest stays whatever the number: epochs are told apart by four bits, and a report without
+    /// any run says nothing.
     fn forget_before(&mut self, number: u64) {
-        let keep = self.runs.partition_point(|&(_, last)| last < number);
+        let known = self.runs.partition_point(|&(_, last)| last < number);
+        let keep = known.min(self.runs.len().saturating_sub(1));
         self.runs.drain(..keep);
         if let Some(first) = self.runs.first_mut() {
             first.0 = first.0.max(number.min(first.1));
@@ -342,6 +345,16 @@ mod tests {
         let report = received.poll_report(Time(30_000), 1).expect("due at once");
         assert_eq!(report.ranges.iter(report.largest).collect::<Vec<_>>(), [(2, 2), (0, 0)]);
         assert_eq!(received.poll_timeout(), Time::MAX);
+    }
+
+    #[test]
+    fn a_report_names_at_least_the_newest_run() {
+        let mut runs = Runs::default();
+        runs.insert(5);
+
+        runs.forget_before(900);
+
+        assert_eq!(runs.report(5).iter(5).collect::<Vec<_>>(), [(5, 5)]);
     }
 
     #[test]

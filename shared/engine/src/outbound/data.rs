@@ -2,7 +2,7 @@
 
 use super::{Note, Outbound, path::Path};
 use crate::{
-    ingress::Ingress,
+    ingress::{Head, Ingress},
     packet::Ecn,
     path::{
         FourTuple, PathId, PathState,
@@ -10,6 +10,7 @@ use crate::{
     },
     scheduler::{Choice, PacketView, PathView},
     time::{Span, Time},
+    trial::Ablation,
     wire::{
         self, Flags, INNER_LEN, Inner, Kind, OUTER_LEN, OVERHEAD, Outer, PATHS_MAX, ReceiverIndex,
         TAG_LEN,
@@ -98,9 +99,18 @@ impl Outbound {
         true
     }
 
-    /// Stages the segment at the head of the queue. Returns whether to go on.
+    /// Stages the segment at the head of the queue; or, if that waits for a better path, one of a flow
+    /// that does not. Returns whether to go on.
     fn stage_queued(&mut self, now: Time, turn: &mut Turn) -> bool {
         let Some(head) = self.ingress.head() else { return false };
+        if self.stage_head(now, head, turn) {
+            return true;
+        }
+        let behind = self.ingress.head_of_rest().filter(|behind| behind.flow != head.flow);
+        behind.is_some_and(|behind| self.stage_head(now, behind, turn))
+    }
+
+    fn stage_head(&mut self, now: Time, head: Head, turn: &mut Turn) -> bool {
         turn.refresh(self, now, head.len);
         if turn.views().is_empty() {
             return false;
@@ -112,7 +122,12 @@ impl Outbound {
             }
             return true;
         }
-        let packet = PacketView { len: head.len as u16, backlogged: self.standing.backlogged };
+        let backlogged = match self.trial {
+            _ if self.trial.has(Ablation::Greedy) => true,
+            _ if self.trial.has(Ablation::EarliestFirst) => false,
+            _ => self.standing.backlogged && head.bulk,
+        };
+        let packet = PacketView { len: head.len as u16, backlogged };
         let choice = self.scheduler.select(&packet, turn.views());
         let (first, second) = match choice {
             Choice::Both(first, second) => (first, Some(second)),
@@ -126,6 +141,7 @@ impl Outbound {
             sequence: 0,
             first_sent: now,
             tries: 0,
+            marked: false,
         };
         let ecn = self.slots.note(head.slot).ecn;
         let ready = self.prepare(now, first, head.len, ecn, turn)
@@ -133,7 +149,20 @@ impl Outbound {
         if !ready {
             return false;
         }
+        let mut marked = false;
+        if now >= self.muted_until && self.ingress.judge(now, &head, &self.aqm) {
+            if ecn == Ecn::NotEct {
+                self.stats.dropped_standing += 1;
+                if self.ingress.drop_segment(&head) {
+                    self.slots.release(head.slot);
+                }
+                return true;
+            }
+            self.stats.marked += 1;
+            marked = true;
+        }
         let (sequence, last) = self.ingress.take(&head);
+        segment.marked = marked;
         segment.sequence = sequence;
         self.slots.hold(head.slot);
         if second.is_some() {
@@ -200,7 +229,11 @@ impl Outbound {
         let datagram = path.batch.add(len + OVERHEAD, ecn, tuple);
         let packet = self.slots.packet(segment.slot);
         let payload = OUTER_LEN + INNER_LEN;
-        cut.emit(packet, segment.index, &mut datagram[payload..payload + len]);
+        let inner = &mut datagram[payload..payload + len];
+        cut.emit(packet, segment.index, inner);
+        if segment.marked {
+            Ecn::mark(inner);
+        }
         datagram[OUTER_LEN..payload].copy_from_slice(&header.emit());
         let copied = matches!(sending, Sending::Copy | Sending::First { copied: true });
         path.data_at = now;

@@ -2,12 +2,14 @@
 
 use super::{Outbound, live_message, path::Path};
 use crate::{
+    inbound::HOLD_MAX,
     packet::Ecn,
     path::{
         FourTuple, PathId, PathState,
         sent::{Content, Messages},
     },
     time::{Span, Time},
+    trial::Ablation,
     wire::{
         INNER_LEN, Inner, Kind, OUTER_LEN, OVERHEAD, PATHS_MAX, TAG_LEN, feedback::Report,
         message::Message,
@@ -103,12 +105,13 @@ impl Outbound {
         let carrier = |report: &Report| {
             let about = PathId(report.path);
             let up = |path: &Path| path.state == PathState::Up && !path.blocked;
-            let own = self.reports_sent % 2 == 1 && self.path(about).is_some_and(up);
+            let own = self.reported_by & about.bit() != 0 && self.path(about).is_some_and(up);
             if own { about } else { best.unwrap_or(about) }
         };
         let Some(at) = self.reports.iter().position(|report| carrier(report) == id) else { return };
         let Some(report) = self.reports.remove(at) else { return };
         self.reports_sent += 1;
+        self.reported_by ^= PathId(report.path).bit();
         Message::Feedback(report).emit(&mut payload.bytes);
         payload.report = Some((report.path, report.epoch, report.largest));
         if self.reports_sent.is_multiple_of(REPORTS_UNASKED) {
@@ -153,16 +156,11 @@ impl Outbound {
         }
     }
 
-    /// How long the receiver may wait for a retransmission: until the sender hears of the gap and
-    /// the packet comes by the fastest path. Nothing where nothing is sent again.
+    /// How long the receiver may wait for a retransmission. Nearly all that is lost comes again, so
+    /// to give up early costs an inner sender a third of its window, and to wait in vain costs little.
+    /// Nothing where nothing is sent again.
     pub(super) fn allowance(&self) -> Span {
-        let up = || self.paths.iter().flatten().filter(|path| path.state == PathState::Up);
-        if !self.repairs() {
-            return Span::ZERO;
-        }
-        let fastest = up().min_by_key(|path| path.rtt.smoothed());
-        let Some(fastest) = fastest else { return Span::ZERO };
-        fastest.rtt.overdue() + fastest.window.queue() + REPAIR_DELAY
+        if self.repairs() { HOLD_MAX } else { Span::ZERO }
     }
 
     /// Whether the receiver is to wait for what is sent again: not where each packet has a copy.
@@ -176,7 +174,7 @@ impl Outbound {
         let held = self.paths.iter().flatten().filter(|path| {
             matches!(path.state, PathState::Probation | PathState::Suspect | PathState::Up)
         });
-        held.count() > 1
+        held.count() > 1 && !self.trial.has(Ablation::NoRepair)
     }
 
     fn send_messages(&mut self, now: Time, id: PathId, payload: Payload) {
@@ -264,7 +262,3 @@ const REPORTS_UNASKED: u32 = 8;
 
 /// Who claims a path's address gets no more than one datagram in this time.
 const CHALLENGE_INTERVAL: Span = Span::millis(12);
-
-/// What a repair takes beside the round trip: the loss shows by later datagrams of its path, which
-/// may be held up by jitter, and the report of it by the host's scheduling.
-const REPAIR_DELAY: Span = Span::millis(20);

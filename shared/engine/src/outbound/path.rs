@@ -47,6 +47,8 @@ pub(super) struct Path {
     pub(super) full_since: Option<Time>,
     pub(super) data_at: Time,
     pub(super) marks: u32,
+    /// Whether none are sent, for an experiment.
+    pub(super) marks_off: bool,
     /// When the peer last acknowledged or answered something.
     pub(super) heard_at: Time,
     /// Mean one-way delay, clocks' offset included.
@@ -139,6 +141,7 @@ impl Path {
             full_since: None,
             data_at: now,
             marks: 0,
+            marks_off: false,
             heard_at: now,
             delay: None,
             bytes_reported: 0,
@@ -211,8 +214,7 @@ impl Path {
 
     /// Whether something is overdue, and nothing was heard for as long.
     pub(super) fn is_overdue(&self, now: Time) -> bool {
-        let Some(oldest) = self.sent.oldest() else { return false };
-        now.since(oldest.max(self.heard_at)) > self.patience()
+        now >= self.overdue_at()
     }
 
     /// The time between probes in the path's state.
@@ -236,7 +238,7 @@ impl Path {
     /// When the next mark is due: while the path is live and idle, so that the peer's watermark
     /// moves.
     pub(super) fn mark_at(&self) -> Time {
-        if !self.live || self.marks >= MARKS_MAX {
+        if !self.live || self.marks >= MARKS_MAX || self.marks_off {
             return Time::MAX;
         }
         self.data_at + Span::millis(5 << self.marks)
@@ -252,10 +254,13 @@ impl Path {
 
     /// When the path's silence becomes suspicious.
     pub(super) fn overdue_at(&self) -> Time {
-        match self.sent.oldest() {
-            Some(oldest) => oldest.max(self.heard_at) + self.patience() + Span(1),
-            None => Time::MAX,
-        }
+        let at = |sent: Option<Time>, patience: Span| {
+            sent.map_or(Time::MAX, |sent| sent.max(self.heard_at) + patience + Span(1))
+        };
+        let lone = at(self.sent.oldest(), self.patience());
+        // What keeps coming is reported each 5 ms, by this path and another in turn.
+        let steady = self.live.then(|| self.sent.steady()).flatten();
+        lone.min(at(steady, self.rtt.overdue() + Span::millis(10)))
     }
 
     /// Gives back the memory of buffers.

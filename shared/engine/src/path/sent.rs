@@ -5,18 +5,29 @@ use std::collections::VecDeque;
 use crate::{
     slots::SlotId,
     time::{Span, Time},
-    wire::feedback::Report,
+    wire::feedback::{REPORT_MAX, Report},
 };
 
 /// No path has more datagrams unsettled: 4 windows of 1 Gbit/s at 180 ms.
 pub(crate) const SENT_MAX: usize = 1 << 16;
 
-/// A datagram is lost once so many later ones of its path have arrived (RFC 9002, 6.1.1).
-const REORDERING: u64 = 3;
+/// What a path is taken to reorder after it did so for the first time, in numbers (RFC 9002, 6.1.1)
+/// and in time (RFC 9002, 6.1.2, takes an eighth of the round trip). Until then it is taken to deliver
+/// in order, as access links do, and what is missing is lost at once: a mistake only costs a datagram
+/// sent twice.
+const REORDERING_FIRST: Reordering = Reordering { numbers: 3, span: Span::millis(4) };
 
-/// Or one that was sent so much later (RFC 9002, 6.1.2, takes an eighth of the round trip): access
-/// links deliver in order, and a mistake only costs a datagram sent twice.
-const REORDERING_SPAN: Span = Span::millis(4);
+/// The most, for a path that goes on: it doubles each time.
+const REORDERING_MAX: Reordering = Reordering { numbers: 128, span: Span::millis(100) };
+
+/// After this long without a mistake the path is taken to deliver in order again.
+const REORDERING_MEMORY: Span = Span::secs(30);
+
+/// A receiver reports at once what its report is a tenth of.
+const STEADY_BYTES: usize = 10 * REPORT_MAX;
+
+/// Numbers taken for lost that are remembered, to learn whether they arrive after all.
+const LOST_MAX: usize = 64;
 
 /// One segment of an inner packet, and its place in its lane.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +43,8 @@ pub(crate) struct Segment {
     pub(crate) first_sent: Time,
     /// Further transmissions, other than copies.
     pub(crate) tries: u8,
+    /// Whether it is marked because its flow's queue stands.
+    pub(crate) marked: bool,
 }
 
 /// What a datagram carried.
@@ -79,6 +92,18 @@ pub(crate) struct SentRing {
     acknowledged_stamp: Time,
     in_flight: u64,
     eliciting: usize,
+    /// How much later ones may overtake a datagram until it is lost, and when that was learnt.
+    reordering: Reordering,
+    reordered_at: Time,
+    /// Indices of those taken for lost of late, ascending.
+    lost: VecDeque<u64>,
+}
+
+/// How far a path's datagrams come out of order.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reordering {
+    numbers: u64,
+    span: Span,
 }
 
 impl SentRing {
@@ -117,6 +142,18 @@ impl SentRing {
         self.ring.iter().find(|sent| !sent.settled && sent.eliciting).map(|sent| sent.stamp)
     }
 
+    /// When the datagram was sent, of those that elicit an acknowledgement and are not settled, with
+    /// which there were enough for the peer to report at once: three, of some size.
+    pub(crate) fn steady(&self) -> Option<Time> {
+        let open = self.ring.iter().filter(|sent| !sent.settled && sent.eliciting);
+        let mut bytes = 0;
+        let whole = open.enumerate().find(|(index, sent)| {
+            bytes += usize::from(sent.len);
+            *index >= 2 && bytes >= STEADY_BYTES
+        });
+        whole.map(|(_, sent)| sent.stamp)
+    }
+
     /// Settles what the report acknowledges, handing each datagram to `settle`. Returns the newest
     /// of them.
     pub(crate) fn acknowledge(
@@ -132,13 +169,18 @@ impl SentRing {
             else {
                 continue;
             };
-            if last >= end || last < self.first {
+            if last >= end {
+                continue;
+            }
+            if last < self.first {
+                self.learn_reordering(first, last);
                 continue;
             }
             if last >= self.acknowledged {
                 self.acknowledged = last + 1;
                 self.acknowledged_stamp = self.ring[(last - self.first) as usize].stamp;
             }
+            self.learn_reordering(first, last);
             for index in (first.max(self.first)..=last).rev() {
                 if let Some(sent) = self.settle(index) {
                     newest.get_or_insert(sent);
@@ -150,11 +192,12 @@ impl SentRing {
         newest
     }
 
-    /// Settles as lost what was sent before something that has arrived, by [`REORDERING`] numbers or
-    /// by [`REORDERING_SPAN`], and everything sent before `horizon`.
+    /// Settles as lost what was sent before something that has arrived, by more than the path reorders,
+    /// and everything sent before `horizon`.
     pub(crate) fn lose(&mut self, horizon: Time, mut lost: impl FnMut(&Sent)) {
-        let limit = self.acknowledged.saturating_sub(REORDERING);
-        let before = self.acknowledged_stamp - REORDERING_SPAN;
+        let Reordering { numbers, span } = self.reordering;
+        let limit = self.acknowledged.saturating_sub(numbers.max(1));
+        let before = self.acknowledged_stamp - span;
         for index in self.first..self.first + self.ring.len() as u64 {
             let sent = &self.ring[(index - self.first) as usize];
             let overtaken = index < limit || (index < self.acknowledged && sent.stamp < before);
@@ -162,10 +205,30 @@ impl SentRing {
                 break;
             }
             if let Some(sent) = self.settle(index) {
+                if self.lost.len() == LOST_MAX {
+                    self.lost.pop_front();
+                }
+                self.lost.push_back(index);
                 lost(&sent);
             }
         }
         self.trim();
+    }
+
+    /// Learns from datagrams that were taken for lost and arrived after all.
+    fn learn_reordering(&mut self, first: u64, last: u64) {
+        let before = self.lost.len();
+        self.lost.retain(|index| !(first..=last).contains(index));
+        if self.lost.len() < before {
+            let Reordering { numbers, span } = self.reordering;
+            self.reordering = Reordering {
+                numbers: (2 * numbers).clamp(REORDERING_FIRST.numbers, REORDERING_MAX.numbers),
+                span: (span * 2).clamp(REORDERING_FIRST.span, REORDERING_MAX.span),
+            };
+            self.reordered_at = self.acknowledged_stamp;
+        } else if self.acknowledged_stamp.since(self.reordered_at) > REORDERING_MEMORY {
+            self.reordering = Reordering::default();
+        }
     }
 
     /// Settles everything, handing each datagram to `lost`.
@@ -218,8 +281,23 @@ mod tests {
         assert_eq!(settled, [7, 6, 2, 1, 0]);
         let mut lost = Vec::new();
         ring.lose(Time::ZERO, |sent| lost.push(sent.stamp.0));
-        assert_eq!(lost, [3, 4], "5 may still be overtaken");
-        assert_eq!(ring.in_flight(), 300);
+        assert_eq!(lost, [3, 4, 5], "a path that has not reordered delivers in order");
+        assert_eq!(ring.in_flight(), 200);
+    }
+
+    #[test]
+    fn what_arrives_after_all_teaches_how_much_the_path_reorders() {
+        let mut ring = ring_of(10);
+        let mut lost = Vec::new();
+        ring.acknowledge(&report(0, 2, &[(0, 1), (1, 1)]), |_| {});
+        ring.lose(Time::ZERO, |sent| lost.push(sent.stamp.0));
+        assert_eq!(lost, [1]);
+
+        ring.acknowledge(&report(0, 2, &[(0, 3)]), |_| panic!("settled before"));
+        ring.acknowledge(&report(0, 6, &[(0, 1), (3, 3)]), |_| {});
+        ring.lose(Time::ZERO, |sent| lost.push(sent.stamp.0));
+
+        assert_eq!(lost, [1, 3], "4 and 5 may come within three numbers");
     }
 
     #[test]

@@ -1,54 +1,36 @@
-//! How much may be on its way on a path.
+//! How fast a path is sent to, and how much may be on its way there.
 //!
-//! The window follows what is delivered in a round trip, plus a few milliseconds of queue: enough
-//! to keep the link busy, little enough that the queue stands with us, where it is fair, and not in
-//! the modem. Delay above the path's own base is the evidence of a queue; the window never shrinks
-//! without it, so jitter and idle time leave it alone.
+//! The pace follows what arrives while the path is busy, steered by the queue that stands on it: a
+//! few milliseconds of it keep the link busy, and everything beyond waits with us, where it is fair
+//! and can take another path. Only a queue, or loss together with a queue, slows a path down; idle
+//! time, jitter and what a radio loses leave it alone. The window is a cap: what the pace sends in
+//! a round trip, and in the time by which the path's delays differ.
 
-use std::collections::VecDeque;
-
+use super::gauge::Gauge;
 use crate::time::{Span, Time};
 
 /// The control of one path's bytes in flight.
 #[derive(Clone, Debug)]
 pub(crate) struct Window {
+    gauge: Gauge,
+    /// Bytes that may be on their way.
     size: f64,
+    /// Bytes a second to send; 0 before the first report.
+    pace: f64,
+    /// Bytes a second that the path carries, as far as is known.
+    capacity: f64,
+    /// By how much that grows in the next round trip, if nothing speaks against it.
+    growth: f64,
     /// Growing by doubling, until a queue shows.
     start: bool,
-    samples: VecDeque<Sample>,
-    /// Smallest one-way delay of late, per half of its memory: [older, newer].
-    base: [i64; 2],
-    base_at: Time,
-    /// How much the path jitters: what it adds to the smallest delay on average, without a queue.
-    jitter: f64,
-    /// Mean distance of a delay from the one before, and from the smallest of its interval.
-    steps: [f64; 2],
-    steps_seen: u32,
-    delay_before: Option<i64>,
-    /// How much of late the window was what limited sending, from 0 to 1.
+    /// How much of late the window or the pace was what limited sending, from 0 to 1.
     limited: f64,
     refused: bool,
-    /// Bytes a second, over the last round trip.
-    rate: f64,
-    /// The best rate of the last half minute.
-    rate_best: f64,
-    /// The queue's mean delay over the last round trip, in microseconds.
-    queue: f64,
-    /// Its smallest over the last few reports: a sender's probe for more is shorter than a mean.
-    queue_lately: f64,
-    /// Until then bursts are ours: what another path had on its way was sent again here.
-    bursts_until: Time,
+    reported_at: Time,
     cut_at: Time,
     queued_since: Option<Time>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Sample {
-    at: Time,
-    /// Bytes arrived in all.
-    bytes: u64,
-    /// Mean one-way delay in this interval.
-    delay: i64,
+    /// Whether the size was set by hand, for an experiment.
+    fixed: bool,
 }
 
 /// What feedback tells the window.
@@ -56,6 +38,8 @@ struct Sample {
 pub(crate) struct Progress {
     /// Bytes that arrived since the feedback before.
     pub(crate) bytes: u64,
+    /// The peer's clock when the newest of them arrived, low half.
+    pub(crate) received_at: u32,
     pub(crate) delay_mean: i64,
     pub(crate) delay_min: i64,
     /// Bytes found lost with this feedback.
@@ -70,25 +54,24 @@ pub(crate) struct Progress {
 impl Window {
     pub(crate) fn new() -> Self {
         Self {
+            gauge: Gauge::new(),
             size: INITIAL as f64,
+            pace: 0.0,
+            capacity: 0.0,
+            growth: GROWTH_MIN,
             start: true,
-            samples: VecDeque::new(),
-            base: [i64::MAX; 2],
-            base_at: Time::ZERO,
-            jitter: 0.0,
-            steps: [0.0; 2],
-            steps_seen: 0,
-            delay_before: None,
             limited: 0.0,
             refused: false,
-            rate: 0.0,
-            rate_best: 0.0,
-            queue: 0.0,
-            queue_lately: 0.0,
-            bursts_until: Time::ZERO,
+            reported_at: Time::ZERO,
             cut_at: Time::ZERO,
             queued_since: None,
+            fixed: false,
         }
+    }
+
+    /// A window of so many bytes, whatever happens.
+    pub(crate) fn fixed(bytes: u64) -> Self {
+        Self { size: bytes as f64, fixed: true, ..Self::new() }
     }
 
     /// Bytes that may be on their way.
@@ -98,33 +81,32 @@ impl Window {
 
     /// Bytes a second that arrive.
     pub(crate) fn rate(&self) -> u64 {
-        self.rate as u64
+        self.gauge.rate() as u64
     }
 
-    /// The queue that stands on the path, as its delay.
-    pub(crate) fn queue(&self) -> Span {
-        Span(self.queue as u64)
-    }
-
-    /// The rate to send at: somewhat above what fills the window in a round trip, so that it only
-    /// smooths. While a queue stands on the path, not more than arrives, so that what exceeds it
-    /// shows on our side; but a rate that is the sender's own, or old, must not hold it back.
+    /// The rate to send at, in bytes a second. Before the first report, and with a window set by
+    /// hand, somewhat more than fills the window in a round trip.
     pub(crate) fn pace(&self, rtt_min: Span) -> u64 {
-        let filling = self.size / (rtt_min + FEEDBACK_INTERVAL).as_secs_f64();
-        let fastest = PACE_GAIN * filling;
-        if !self.is_saturated() {
-            return fastest as u64;
+        if self.start && !self.fixed {
+            // Nothing is known yet, and the window bounds what a burst can do: spreading it over a
+            // round trip would only look like a queue to its sender.
+            return (START_PACE * self.size / (rtt_min + FEEDBACK_INTERVAL).as_secs_f64()) as u64;
         }
-        // A queue younger than a round trip says that the link is at its limit; what arrived over the
-        // last round trip may be from before.
-        let young = self.queue <= SATURATED + self.jitter;
-        let arrives = if young { self.rate_best } else { self.rate };
-        arrives.max(PACE_FLOOR * filling).min(fastest) as u64
+        if self.pace > 0.0 && !self.fixed {
+            return self.pace as u64;
+        }
+        (PACE_GAIN * self.size / (rtt_min + FEEDBACK_INTERVAL).as_secs_f64()) as u64
+    }
+
+    /// Whether the path loses packets as radios do, all the time.
+    pub(crate) fn is_lossy(&self) -> bool {
+        self.gauge.is_lossy()
     }
 
     /// Whether a queue stands on the path: it carries what it can.
     pub(crate) fn is_saturated(&self) -> bool {
-        self.queue.max(self.queue_lately) > SATURATED + self.jitter
+        let target = self.target();
+        self.gauge.standing() > 0.5 * target || self.gauge.lately() > target + self.gauge.jitter()
     }
 
     /// Notes that something could have been sent, and the window or the pace refused it.
@@ -134,54 +116,112 @@ impl Window {
 
     /// Gives back memory: what was measured before a rest says nothing about the time after it.
     pub(crate) fn shrink(&mut self) {
-        self.samples = VecDeque::new();
+        self.gauge.shrink();
     }
 
     /// The path has become another one: its delay, and what it carries, are to be learnt.
     pub(crate) fn on_new_route(&mut self) {
-        self.samples.clear();
-        self.base = [i64::MAX; 2];
-        self.delay_before = None;
+        self.gauge.on_new_route();
         self.queued_since = None;
-        (self.queue, self.queue_lately) = (0.0, 0.0);
         self.start = true;
     }
 
     /// What another path had on its way is sent again on this one.
     pub(crate) fn on_failover(&mut self, now: Time) {
-        self.bursts_until = now + BURSTS;
+        self.gauge.on_failover(now);
     }
 
-    /// Keeps most of the window when the path returns from suspicion.
+    /// Keeps most of the pace when the path returns from suspicion.
     pub(crate) fn on_return(&mut self) {
-        self.size = (0.7 * self.size).max(FLOOR);
+        if !self.fixed {
+            self.size = (0.7 * self.size).max(FLOOR);
+            self.pace *= 0.7;
+            self.capacity *= 0.7;
+        }
         self.start = false;
-        self.samples.clear();
+        self.gauge.forget();
     }
 
     /// Takes in what feedback says. Returns whether the path turns out to be longer than it was.
     pub(crate) fn on_feedback(&mut self, now: Time, progress: &Progress) -> bool {
-        let idle = self.samples.back().is_some_and(|sample| now.since(sample.at) > IDLE);
-        if idle {
-            // What was measured before the pause says nothing about the time after it.
-            self.samples.clear();
+        if now.since(self.reported_at) > IDLE {
+            self.gauge.forget();
             self.limited = 0.0;
         }
-        self.track_base(now, progress.delay_min);
-        self.track_jitter(progress);
-        self.track_rate(now, progress);
-        let elapsed =
-            self.samples.iter().rev().nth(1).map_or(FEEDBACK_INTERVAL, |s| now.since(s.at));
+        self.reported_at = now;
+        let elapsed = self.gauge.on_report(now, progress);
         self.limited = 0.7 * self.limited + if self.refused { 0.3 } else { 0.0 };
         self.refused = false;
-        let target = TARGET + 1.25 * self.jitter;
-        self.start &= self.queue <= 0.8 * target;
+        if self.fixed {
+            return false;
+        }
+        let loop_time = (progress.rtt_min + FEEDBACK_INTERVAL).as_secs_f64();
+        if self.pace == 0.0 {
+            self.pace = self.size / loop_time;
+            self.capacity = self.pace;
+        }
+        self.leave_start();
+        self.learn_capacity(elapsed, progress);
+        let wanted = self.wanted_pace(progress);
         let gain = (elapsed.0 as f64 / progress.rtt_min.0.max(1) as f64).min(0.5);
-        self.steer(progress, target, gain);
-        self.cut(now, progress, target);
-        let floor = self.floor(now, progress, target).min(SIZE_MAX);
-        self.size = self.size.clamp(floor, SIZE_MAX);
+        self.pace += gain * (wanted - self.pace);
+        self.cut(now, progress);
+        let least = self.floor(now, progress);
+        self.pace = self.pace.max(least / loop_time);
+        let cover = (self.target() + self.gauge.spread()) / 1e6;
+        self.size = (self.pace * (loop_time + cover)).clamp(FLOOR, SIZE_MAX);
+        self.pace = self.pace.min(SIZE_MAX / loop_time);
         self.review_base(now)
+    }
+
+    /// The queue that we want on the path, in microseconds.
+    fn target(&self) -> f64 {
+        TARGET + self.gauge.jitter()
+    }
+
+    fn leave_start(&mut self) {
+        if self.start && self.gauge.standing() > 0.8 * self.target() {
+            self.start = false;
+            self.capacity = self.capacity.min(self.gauge.rate().max(0.5 * self.capacity));
+        }
+    }
+
+    /// Keeps account of what the path carries. That is known while something waits on it; otherwise
+    /// it carries no less than what arrives, and more if it is the pace that sets the limit.
+    fn learn_capacity(&mut self, elapsed: Span, progress: &Progress) {
+        let rate = self.gauge.rate();
+        let horizon = self.gauge.horizon(progress.rtt);
+        let gain = (elapsed.0 as f64 / horizon.0 as f64).min(0.5);
+        if self.gauge.is_busy() || rate > self.capacity {
+            self.capacity += gain * (rate - self.capacity);
+        }
+        if self.gauge.standing() >= 0.5 * self.target() {
+            self.growth = (self.growth * (1.0 - gain)).max(GROWTH_MIN);
+            return;
+        }
+        if self.limited <= 0.5 {
+            return;
+        }
+        let growth = if self.start { GROWTH_START } else { self.growth };
+        self.capacity =
+            (self.capacity * (1.0 + gain * growth)).min((2.0 * rate).max(self.capacity));
+        self.growth = (self.growth * (1.0 + 0.5 * gain)).min(GROWTH_MAX);
+    }
+
+    fn wanted_pace(&self, progress: &Progress) -> f64 {
+        let target = self.target();
+        let queue = self.queue_in_sight(target);
+        // What is measured is as old as a round trip and the span of the measurement: a correction
+        // spread over a shorter time would swing.
+        let settling = SETTLING * (progress.rtt_min + self.gauge.span()).0 as f64;
+        self.capacity * (1.0 + ((target - queue) / settling).clamp(DRAIN - 1.0, FILL))
+    }
+
+    /// The standing queue; or, if it is clearly no jitter, what the last reports alone say.
+    fn queue_in_sight(&self, target: f64) -> f64 {
+        let lately = self.gauge.lately();
+        let clear = lately > 2.0 * target + 4.0 * self.gauge.jitter();
+        if clear { self.gauge.standing().max(lately) } else { self.gauge.standing() }
     }
 
     /// A delay that stays although next to nothing is on its way is no queue of ours: the route is
@@ -195,97 +235,27 @@ impl Window {
         longer
     }
 
-    fn steer(&mut self, progress: &Progress, target: f64, gain: f64) {
-        let loop_time = (progress.rtt_min + FEEDBACK_INTERVAL).0 as f64;
-        let filled = self.rate * (loop_time + target) / 1e6;
-        if self.queue > 4.0 * target {
-            self.size += gain * (filled.min(self.size) - self.size);
-        } else if self.limited > 0.5 {
-            let mut wanted = filled * if self.start { 2.0 } else { 1.0 };
-            if self.queue < 0.5 * target {
-                wanted = wanted.max(self.size * if self.start { 2.0 } else { 1.2 });
-            } else if self.queue < target {
-                wanted = wanted.max(self.size);
-            }
-            self.size += gain * (wanted - self.size);
-        } else if self.queue > 2.0 * target {
-            // Less was sent than the window allows, so the rate says little, and the queue may be
-            // somebody else's.
-            let wanted = filled.max(0.8 * self.size);
-            self.size += gain * (wanted.min(self.size) - self.size);
-        }
-    }
-
     /// Loss counts only together with a queue: what a radio loses is no reason to slow down.
-    fn cut(&mut self, now: Time, progress: &Progress, target: f64) {
-        let share = progress.lost as f64 / (progress.bytes + progress.lost).max(1) as f64;
-        let congested = progress.marked || (share > 0.02 && self.queue > target);
-        if congested && now.since(self.cut_at) > progress.rtt {
-            self.size *= 0.85;
+    fn cut(&mut self, now: Time, progress: &Progress) {
+        let caused = self.gauge.lost() > 0.02 && self.gauge.standing() > self.target();
+        if (progress.marked || caused) && now.since(self.cut_at) > progress.rtt {
+            self.capacity *= 0.85;
             self.start = false;
             self.cut_at = now;
         }
     }
 
-    /// A path that was good is not squeezed to nothing by a disturbed measurement, unless a queue
-    /// has been standing for two round trips.
-    fn floor(&mut self, now: Time, progress: &Progress, target: f64) -> f64 {
-        if self.queue <= 2.0 * target {
+    /// Bytes that may be on their way in any case. A path that was good is not squeezed to nothing by
+    /// a disturbed measurement, unless a queue has been standing for two round trips.
+    fn floor(&mut self, now: Time, progress: &Progress) -> f64 {
+        let remembered = 0.3 * self.gauge.rate_best() * progress.rtt_min.as_secs_f64();
+        if self.gauge.standing() <= 2.0 * self.target() {
             self.queued_since = None;
-            return FLOOR.max(0.3 * self.rate_best * progress.rtt_min.as_secs_f64());
+            return FLOOR.max(remembered);
         }
         let since = *self.queued_since.get_or_insert(now);
-        if now.since(since) > progress.rtt * 2 {
-            return FLOOR;
-        }
-        FLOOR.max(0.3 * self.rate_best * progress.rtt_min.as_secs_f64())
-    }
-
-    fn track_base(&mut self, now: Time, delay: i64) {
-        if now.since(self.base_at) > BASE_AGE / 2 {
-            self.base = [self.base[1], i64::MAX];
-            self.base_at = now;
-        }
-        self.base[1] = self.base[1].min(delay);
-    }
-
-    /// A queue grows and drains slowly, jitter leaps: so the leaps between reports tell how much of
-    /// the delay above the base is jitter.
-    fn track_jitter(&mut self, progress: &Progress) {
-        let before = self.delay_before.replace(progress.delay_mean).unwrap_or(progress.delay_mean);
-        let leap = (progress.delay_mean - before).abs().min(LEAP_MAX) as f64;
-        let within = (progress.delay_mean - progress.delay_min).clamp(0, LEAP_MAX) as f64;
-        // A plain mean at first, so that it does not begin with the belief that there is no jitter.
-        self.steps_seen = (self.steps_seen + 1).min(STEPS_MEMORY);
-        let gain = 1.0 / f64::from(self.steps_seen);
-        self.steps[0] += gain * (leap - self.steps[0]);
-        self.steps[1] += gain * (within - self.steps[1]);
-        self.jitter = (LEAPS_PER_MEAN * self.steps[0]).max(self.steps[1]);
-    }
-
-    fn track_rate(&mut self, now: Time, progress: &Progress) {
-        let arrived = self.samples.back().map_or(0, |sample| sample.bytes) + progress.bytes;
-        self.samples.push_back(Sample { at: now, bytes: arrived, delay: progress.delay_mean });
-        let horizon = progress.rtt.max(RATE_SPAN_MIN);
-        while self.samples.len() > SAMPLES_MAX
-            || self.samples.get(1).is_some_and(|second| now.since(second.at) >= horizon)
-        {
-            self.samples.pop_front();
-        }
-        let base = self.base[0].min(self.base[1]);
-        let (sum, count) = (self.samples.iter())
-            .fold((0i64, 0i64), |(sum, count), sample| (sum + (sample.delay - base), count + 1));
-        self.queue = (sum as f64 / count.max(1) as f64).max(0.0);
-        let late = self.samples.iter().rev().take(LATELY).map(|sample| sample.delay - base);
-        let settled = now >= self.bursts_until;
-        self.queue_lately = late.min().filter(|_| settled).unwrap_or(0).max(0) as f64;
-        let Some(oldest) = self.samples.front() else { return };
-        let span = now.since(oldest.at);
-        if span >= RATE_SPAN_MIN / 2 {
-            self.rate = (arrived - oldest.bytes) as f64 / span.as_secs_f64();
-        }
-        // Forgets by a thousandth with every feedback: half in three to four seconds of load.
-        self.rate_best = (self.rate_best * 0.999).max(self.rate);
+        let stands = now.since(since) > progress.rtt * 2;
+        if stands { FLOOR } else { FLOOR.max(remembered) }
     }
 }
 
@@ -300,50 +270,37 @@ const FLOOR: f64 = 4.0 * 1400.0;
 const SIZE_MAX: f64 = 60e6;
 
 /// The queue that we want on a path without jitter, in microseconds.
-const TARGET: f64 = 5_000.0;
+const TARGET: f64 = 4_000.0;
 
-/// A saturated path is paced at no less than this share of what fills its window: a path whose delay
-/// has grown for another reason than a queue gets out of it within a few round trips.
-const PACE_FLOOR: f64 = 0.15;
+/// Round trips, as they are measured, in which the queue is brought to its target.
+const SETTLING: f64 = 2.5;
 
-/// A mean queue of less is made by the bursts of senders, in microseconds.
-const SATURATED: f64 = 2000.0;
+/// The least share of a path's capacity that is sent while a queue drains.
+const DRAIN: f64 = 0.5;
 
-/// How long after a failover a queue says nothing about a sender's probing.
-const BURSTS: Span = Span::secs(1);
+/// The most above its capacity that a path without a queue is sent to.
+const FILL: f64 = 0.1;
 
-/// Reports in a row that show a queue, if it is one and no jitter.
-const LATELY: usize = 3;
+/// By how much a path's capacity is taken to be larger after each round trip in which the pace was
+/// the limit and no queue came of it: at first, later, and before the first queue.
+const GROWTH_MIN: f64 = 0.02;
+const GROWTH_MAX: f64 = 0.25;
+const GROWTH_START: f64 = 1.0;
 
-/// Above (loop + target) / loop, or the pace would keep the window from growing.
+/// Above 1, or the first round trip would not be enough to fill the window.
 const PACE_GAIN: f64 = 1.25;
+
+/// Before the first queue a windowful is sent in a fraction of a round trip.
+const START_PACE: f64 = 4.0;
 
 /// The peer's usual interval.
 const FEEDBACK_INTERVAL: Span = Span::millis(5);
-
-/// Rates over less than this are noise of schedulers and radios.
-const RATE_SPAN_MIN: Span = Span::millis(60);
-
-/// For a normal jitter redrawn every other report, the mean above the minimum is 0.8 sigma and the
-/// mean leap from report to report 0.33 sigma.
-const LEAPS_PER_MEAN: f64 = 2.4;
-
-/// Reports that the jitter is a mean of.
-const STEPS_MEMORY: u32 = 50;
-
-/// A leap beyond this is no jitter but a stall or a new route.
-const LEAP_MAX: i64 = 50_000;
 
 /// After a pause of this length, rate and queue are measured anew.
 const IDLE: Span = Span::millis(500);
 
 /// How long a delay stays, with the window at its floor, until it is taken for the path's own.
 const REBASE_AFTER: Span = Span::secs(1);
-
-/// The base delay is the smallest of at least half this time.
-const BASE_AGE: Span = Span::secs(20);
-
-const SAMPLES_MAX: usize = 128;
 
 #[cfg(test)]
 mod tests {
@@ -371,6 +328,7 @@ mod tests {
                 Time(step as u64 * 31_000),
                 &Progress {
                     bytes: 1 << 31,
+                    received_at: step as u32 * 31_000,
                     delay_mean: delay,
                     delay_min: delay,
                     lost: u64::from(u32::MAX),
@@ -394,6 +352,7 @@ mod tests {
                 Time(10_000_000 + step * 100_000),
                 &Progress {
                     bytes: 200,
+                    received_at: (10_000_000 + step * 100_000) as u32,
                     delay_mean: 10_000,
                     delay_min: 10_000,
                     lost: 0,
@@ -413,8 +372,9 @@ mod tests {
         let rtt = Span::millis(20);
         drive(&mut window, 12_500_000, rtt, 400);
         let free = window.pace(rtt);
-        let report = |delay| Progress {
+        let report = |at: u64, delay| Progress {
             bytes: 12_500_000 / 200,
+            received_at: at as u32,
             delay_mean: delay,
             delay_min: delay,
             lost: 0,
@@ -424,16 +384,18 @@ mod tests {
         };
 
         for step in 0..40 {
-            window.on_feedback(Time(2_000_000 + step * 5_000), &report(15_000));
+            let at = 2_000_000 + step * 5_000;
+            window.on_feedback(Time(at), &report(at, 15_000));
         }
 
         assert!(window.is_saturated());
         let pace = window.pace(rtt) as f64;
         assert!((12.0e6..13.0e6).contains(&pace), "{pace}, and {free} without a queue");
         for step in 0..40 {
-            window.on_feedback(Time(2_200_000 + step * 5_000), &report(10_000));
+            let at = 2_200_000 + step * 5_000;
+            window.on_feedback(Time(at), &report(at, 10_000));
         }
-        assert!(!window.is_saturated() && window.pace(rtt) > 14_000_000);
+        assert!(!window.is_saturated() && window.pace(rtt) >= 12_500_000);
     }
 
     struct Link {
@@ -458,6 +420,7 @@ mod tests {
                 Time(index * step.0),
                 &Progress {
                     bytes: delivered as u64,
+                    received_at: (index * step.0) as u32,
                     delay_mean: delay,
                     delay_min: delay,
                     lost: 0,

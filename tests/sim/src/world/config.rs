@@ -1,6 +1,6 @@
 //! What a world is made of.
 
-use engine::{EpochLimits, Mode};
+use engine::{EpochLimits, Mode, Trial};
 use lab::link::LinkConfig;
 
 /// The properties of a world.
@@ -12,6 +12,8 @@ pub struct WorldConfig {
     pub mode: Mode,
     /// When keys change.
     pub epoch_limits: EpochLimits,
+    /// What differs from the engine's rules, at both ends.
+    pub trial: Trial,
     /// The longest that a notice between halves takes, in microseconds.
     pub notice_delay_max: u64,
     /// Everything random follows from it.
@@ -25,6 +27,7 @@ impl WorldConfig {
             links: links.into_iter().map(|link| (link.clone(), link)).collect(),
             mode: Mode::Split,
             epoch_limits: EpochLimits::default(),
+            trial: Trial::default(),
             notice_delay_max: 2000,
             seed,
         }

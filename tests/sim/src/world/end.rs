@@ -112,6 +112,7 @@ pub(super) fn session(config: &WorldConfig, side: Side, seed: [u8; 32]) -> Sessi
         filter,
         mode: config.mode,
         epoch_limits: config.epoch_limits,
+        trial: config.trial,
         seed,
     };
     Session::new(Time(0), session)

@@ -191,6 +191,7 @@ fn session(side: Side) -> Session {
             filter: Filter::Destinations(all),
             mode: Mode::Split,
             epoch_limits: EpochLimits::default(),
+            trial: engine::Trial::default(),
             seed: [3; 32],
         },
     )
