@@ -159,7 +159,8 @@ impl Multipath {
         store: &mut Store,
         progress: &mut Progress,
     ) -> Result<bool> {
-        let (next, trial, failed) = (AtomicUsize::new(0), trial(&self.ablate)?, AtomicBool::new(false));
+        let (next, trial, failed) =
+            (AtomicUsize::new(0), trial(&self.ablate)?, AtomicBool::new(false));
         let threads = thread::available_parallelism().map_or(1, usize::from);
         thread::scope(|scope| {
             let (sender, rows) = mpsc::channel();
@@ -189,7 +190,8 @@ impl Multipath {
 
     fn write(&self, rows: &[Row]) -> Result<()> {
         let json = serde_json::to_string_pretty(rows).context("write the rows as JSON")?;
-        for (name, text) in [("multipath.json", json + "\n"), ("multipath.svg", picture::draw(rows))]
+        for (name, text) in
+            [("multipath.json", json + "\n"), ("multipath.svg", picture::draw(rows))]
         {
             let path = self.out.join(name);
             fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;

@@ -42,9 +42,8 @@ impl Progress {
     }
 
     fn show(&self, name: &str) {
-        let left = self.left_s().map_or_else(String::new, |s| {
-            format!(", {}:{:02} left", s / 60, s % 60)
-        });
+        let left =
+            self.left_s().map_or_else(String::new, |s| format!(", {}:{:02} left", s / 60, s % 60));
         let (clear, end) = if self.on_terminal { ("\r\x1b[K", "") } else { ("", "\n") };
         eprint!("{clear}row {} of {}{left}: {name}{end}", self.done, self.total);
         // Nobody can be told that the terminal is gone.

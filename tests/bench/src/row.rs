@@ -4,7 +4,9 @@ use lab::Direction;
 use lab::link::{LinkCounters, Summary};
 use serde::{Deserialize, Serialize};
 
+use crate::case::Case;
 use crate::scenario::{Scenario, Sender};
+use crate::series::reachable_mbit;
 
 /// The figures of one case. What is not known, or was not sent, is absent.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -129,6 +131,9 @@ pub struct InnerFigures {
     pub retransmits: u64,
     /// Retransmission timeouts.
     pub timeouts: Option<u64>,
+    /// Connections that ended by themselves.
+    #[serde(default)]
+    pub broken: u64,
     /// The smallest round trip, in milliseconds.
     pub min_rtt_ms: f64,
     /// The smoothed round trip at the end, in milliseconds.
@@ -174,9 +179,40 @@ pub struct WebFigures {
 }
 
 impl Row {
+    /// A row without figures.
+    pub fn empty(case: &Case, scenario: &Scenario) -> Self {
+        let (from, until) = (scenario.count_from, scenario.seconds);
+        Self {
+            scenario: scenario.name.clone(),
+            runner: Runner::VirtualTime,
+            sender: case.sender,
+            way: case.way,
+            seed: case.seed,
+            seconds: until,
+            rules: Vec::new(),
+            reachable_mbit: reachable_mbit(scenario, case.way, case.seed, from, until),
+            goodput_mbit: None,
+            share: None,
+            first_share: None,
+            fairness: None,
+            against: None,
+            peers: Vec::new(),
+            links: Vec::new(),
+            tunnel: TunnelFigures::default(),
+            inner: None,
+            ping: None,
+            call: None,
+            stream: None,
+            web: None,
+            missed: Vec::new(),
+        }
+    }
+
     /// Says which of its scenario's limits it misses.
     pub fn judge(&mut self, scenario: &Scenario) {
         self.missed = scenario.limits.iter().filter_map(|limit| limit.missed(self)).collect();
+        let broken = self.inner.map_or(0, |inner| inner.broken);
+        self.missed.extend((broken > 0).then(|| format!("{broken} connections broke")));
     }
 }
 

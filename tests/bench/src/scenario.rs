@@ -149,9 +149,10 @@ impl Scenario {
     /// The same over some of its links only.
     pub fn over(&self, links: &[usize]) -> Self {
         let position = |link: usize| links.iter().position(|&kept| kept == link);
-        let events = self.events.iter().filter_map(|event| {
-            position(event.link).map(|link| Event { link, ..event.clone() })
-        });
+        let events = self
+            .events
+            .iter()
+            .filter_map(|event| position(event.link).map(|link| Event { link, ..event.clone() }));
         Self {
             links: links.iter().map(|&link| self.links[link].clone()).collect(),
             events: events.collect(),
@@ -248,10 +249,8 @@ mod tests {
 
     #[test]
     fn reachable_is_the_integral_over_what_the_links_are() {
-        let mut scenario = Scenario::bulk(
-            "x",
-            vec![LinkSpec::new("a", 100, 20), LinkSpec::new("b", 50, 60)],
-        );
+        let mut scenario =
+            Scenario::bulk("x", vec![LinkSpec::new("a", 100, 20), LinkSpec::new("b", 50, 60)]);
         let close = |a: f64, b: f64| assert!((a - b * PAYLOAD_SHARE).abs() < 1.0, "{a} {b}");
         close(scenario.reachable(Direction::Up, 1, 3_000_000, 20_000_000), 150e6);
 

@@ -1,9 +1,11 @@
 //! Goodput tenth of a second by tenth of a second, and what is made of such numbers.
 
+use anyhow::Result;
 use lab::Direction;
 
-use crate::row::Row;
-use crate::scenario::Scenario;
+use crate::case::Case;
+use crate::row::{Comparison, Row};
+use crate::scenario::{Against, Scenario};
 
 /// Bytes that arrived of each bulk flow, in tenths of a second from the beginning of the load.
 #[derive(Clone, Debug, Default)]
@@ -20,8 +22,7 @@ impl Series {
 
     /// Jain's index of what the flows got, if there are several.
     pub fn fairness(&self, from: u64, until: u64) -> Option<f64> {
-        let rates: Vec<f64> =
-            self.flows.iter().map(|flow| mean_mbit(flow, from, until)).collect();
+        let rates: Vec<f64> = self.flows.iter().map(|flow| mean_mbit(flow, from, until)).collect();
         let squares: f64 = rates.iter().map(|rate| rate * rate).sum();
         let sum: f64 = rates.iter().sum();
         (rates.len() > 1 && squares > 0.0).then(|| sum * sum / (rates.len() as f64 * squares))
@@ -52,6 +53,50 @@ pub fn reachable_mbit(
     until: u64,
 ) -> f64 {
     scenario.reachable(way, seed, from * 1_000_000, until * 1_000_000) / 1e6
+}
+
+/// Compares a row with what the scenario asks for; `over` runs it over some of the links.
+///
+/// What even the fastest link could not carry alone is not run.
+///
+/// # Errors
+/// Those of `over`.
+pub fn against(
+    scenario: &Scenario,
+    case: &Case,
+    own: f64,
+    mut over: impl FnMut(&[usize]) -> Result<f64>,
+) -> Result<Option<Comparison>> {
+    match scenario.against {
+        Against::Nothing => Ok(None),
+        Against::WithoutLast => {
+            let links: Vec<usize> = (0..scenario.links.len() - 1).collect();
+            Ok(Some(Comparison::new("without the last link", over(&links)?, own)))
+        }
+        Against::BetterLink => {
+            let most = |link: usize| {
+                let part = scenario.over(&[link]);
+                reachable_mbit(&part, case.way, case.seed, part.count_from, part.seconds)
+            };
+            let mut links: Vec<(usize, f64)> =
+                (0..scenario.links.len()).map(|link| (link, most(link))).collect();
+            links.sort_by(|a, b| b.1.total_cmp(&a.1));
+            let (fastest, bound) = links[0];
+            let name = |link: usize| format!("{} alone", scenario.links[link].name);
+            if own >= bound {
+                let reckoned = Comparison::new(&name(fastest), bound, own);
+                return Ok(Some(Comparison { is_bound: true, ..reckoned }));
+            }
+            let mut best = (fastest, 0.0);
+            for (link, most) in links {
+                if most > best.1 {
+                    let goodput = over(&[link])?;
+                    best = if goodput > best.1 { (link, goodput) } else { best };
+                }
+            }
+            Ok(Some(Comparison::new(&name(best.0), best.1, own)))
+        }
+    }
 }
 
 /// The median; 0 of nothing.

@@ -77,14 +77,13 @@ mod tests {
 
     use super::*;
     use crate::scenario::{self, Sender};
-    use crate::virtual_time;
 
     #[test]
     fn a_finished_row_is_found_again_and_a_broken_line_is_not() {
         let folder = tempfile::tempdir().expect("a folder");
         let scenario = scenario::all(20).swap_remove(0);
         let case = Case::new(scenario.clone(), Sender::Cubic, Direction::Up, 3);
-        let row = virtual_time::empty(&case, &scenario);
+        let row = Row::empty(&case, &scenario);
 
         Store::open(folder.path(), false).unwrap().add(&row).unwrap();
         let mut file = OpenOptions::new().append(true).open(path(folder.path())).unwrap();

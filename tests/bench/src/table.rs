@@ -145,7 +145,9 @@ const COLUMNS: [Column; 27] = [
     figure("again%", |group| percent(group, |row| row.tunnel.retransmitted_bytes)),
     figure("copy%", |group| percent(group, |row| row.tunnel.copy_bytes)),
     figure("fb%", |group| percent(group, |row| row.tunnel.feedback_bytes)),
-    figure("retx", |group| number(group.median(|row| row.inner.map(|it| it.retransmits as f64)), 0)),
+    figure("retx", |group| {
+        number(group.median(|row| row.inner.map(|it| it.retransmits as f64)), 0)
+    }),
     figure("rto", |group| {
         number(group.most(|row| row.inner?.timeouts.map(|count| count as f64)), 0)
     }),
@@ -203,14 +205,13 @@ mod tests {
     use super::*;
     use crate::case::Case;
     use crate::scenario::{self, Sender};
-    use crate::virtual_time;
 
     #[test]
     fn seeds_make_one_line_and_a_miss_is_marked() {
         let scenario = scenario::all(20).swap_remove(0);
         let row = |seed, share: f64| {
             let case = Case::new(scenario.clone(), Sender::Cubic, Direction::Up, seed);
-            let mut row = virtual_time::empty(&case, &scenario);
+            let mut row = Row::empty(&case, &scenario);
             (row.share, row.goodput_mbit) = (Some(share), Some(share * row.reachable_mbit));
             row.judge(&scenario);
             row

@@ -10,9 +10,9 @@ use sim::world::{CLIENT, SERVER, World, WorldConfig};
 
 use self::scene::{Scene, counts};
 use crate::case::Case;
-use crate::row::{Comparison, LinkFigures, Row, Runner, StreamFigures, TunnelFigures};
-use crate::scenario::{Against, Scenario};
-use crate::series::{Series, reachable_mbit};
+use crate::row::{LinkFigures, Row, StreamFigures, TunnelFigures};
+use crate::scenario::Scenario;
+use crate::series::{Series, against};
 
 /// Runs a case and what it is compared with.
 pub fn run(case: &Case, trial: Trial, rules: &[String]) -> Row {
@@ -22,63 +22,21 @@ pub fn run(case: &Case, trial: Trial, rules: &[String]) -> Row {
     row.against = row.goodput_mbit.and_then(|own| {
         let over = |links: &[usize]| {
             let part = scenario.over(links);
-            run_one(case, &part, trial).goodput_mbit.unwrap_or_default()
+            Ok(run_one(case, &part, trial).goodput_mbit.unwrap_or_default())
         };
-        against(scenario, case, own, over)
+        against(scenario, case, own, over).expect("nothing in virtual time fails")
     });
     row.judge(scenario);
     row
 }
 
-/// Compares a row with what the scenario asks for; `over` runs it over some of the links.
-///
-/// What even the fastest link could not carry alone is not run.
-pub(crate) fn against(
-    scenario: &Scenario,
-    case: &Case,
-    own: f64,
-    mut over: impl FnMut(&[usize]) -> f64,
-) -> Option<Comparison> {
-    match scenario.against {
-        Against::Nothing => None,
-        Against::WithoutLast => {
-            let links: Vec<usize> = (0..scenario.links.len() - 1).collect();
-            Some(Comparison::new("without the last link", over(&links), own))
-        }
-        Against::BetterLink => {
-            let most = |link: usize| {
-                let part = scenario.over(&[link]);
-                reachable_mbit(&part, case.way, case.seed, part.count_from, part.seconds)
-            };
-            let mut links: Vec<(usize, f64)> =
-                (0..scenario.links.len()).map(|link| (link, most(link))).collect();
-            links.sort_by(|a, b| b.1.total_cmp(&a.1));
-            let (fastest, bound) = links[0];
-            let name = |link: usize| format!("{} alone", scenario.links[link].name);
-            if own >= bound {
-                let reckoned = Comparison::new(&name(fastest), bound, own);
-                return Some(Comparison { is_bound: true, ..reckoned });
-            }
-            let mut best = (fastest, 0.0);
-            for (link, most) in links {
-                if most > best.1 {
-                    let goodput = over(&[link]);
-                    best = if goodput > best.1 { (link, goodput) } else { best };
-                }
-            }
-            Some(Comparison::new(&name(best.0), best.1, own))
-        }
-    }
-}
-
 fn run_one(case: &Case, scenario: &Scenario, trial: Trial) -> Row {
     let links = scenario.links.iter().map(|link| (link.up.clone(), link.down.clone())).collect();
-    let config =
-        WorldConfig { links, trial, ..WorldConfig::symmetric(Vec::new(), case.seed) };
+    let config = WorldConfig { links, trial, ..WorldConfig::symmetric(Vec::new(), case.seed) };
     let mut world = World::new(config);
     world.run_until(OPENED_AT);
     let from = if case.way == Direction::Up { CLIENT } else { SERVER };
-    let mut row = empty(case, scenario);
+    let mut row = Row::empty(case, scenario);
     if scenario.primed {
         scene::prime(&mut world, case.sender, from, row.reachable_mbit);
     }
@@ -92,35 +50,6 @@ fn run_one(case: &Case, scenario: &Scenario, trial: Trial) -> Row {
         heal(&mut world, scenario);
     }
     row
-}
-
-/// A row without figures.
-pub(crate) fn empty(case: &Case, scenario: &Scenario) -> Row {
-    let (from, until) = (scenario.count_from, scenario.seconds);
-    Row {
-        scenario: scenario.name.clone(),
-        runner: Runner::VirtualTime,
-        sender: case.sender,
-        way: case.way,
-        seed: case.seed,
-        seconds: until,
-        rules: Vec::new(),
-        reachable_mbit: reachable_mbit(scenario, case.way, case.seed, from, until),
-        goodput_mbit: None,
-        share: None,
-        first_share: None,
-        fairness: None,
-        against: None,
-        peers: Vec::new(),
-        links: Vec::new(),
-        tunnel: TunnelFigures::default(),
-        inner: None,
-        ping: None,
-        call: None,
-        stream: None,
-        web: None,
-        missed: Vec::new(),
-    }
 }
 
 fn report(world: &mut World, scene: &Scene, scenario: &Scenario, from: usize, row: &mut Row) {

@@ -19,11 +19,8 @@ pub(super) fn all(seconds: u64) -> Vec<Scenario> {
 
 /// A call beside eight flows.
 fn call_beside_bulk(name: &str, links: Vec<LinkSpec>, seconds: u64) -> Scenario {
-    let scenario = Scenario {
-        loads: vec![Load::Bulk(8), Load::Call],
-        seconds,
-        ..Scenario::bulk(name, links)
-    };
+    let scenario =
+        Scenario { loads: vec![Load::Bulk(8), Load::Call], seconds, ..Scenario::bulk(name, links) };
     let delay = scenario.idle_rtt_ms() / 2.0 + 10.0;
     scenario.holds([
         Limit::at_most(Figure::CallDelay, delay),

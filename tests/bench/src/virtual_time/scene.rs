@@ -17,6 +17,7 @@ use crate::scenario::{Load, Scenario, Sender};
 pub(super) struct Scene {
     began: u64,
     bulk: Vec<usize>,
+    sender: Sender,
     from: usize,
     /// Bytes that arrived of each bulk flow, in tenths of a second.
     pub(super) series: Vec<Vec<f64>>,
@@ -43,6 +44,7 @@ impl Scene {
         let mut scene = Self {
             began,
             bulk: Vec::new(),
+            sender,
             from,
             series: Vec::new(),
             ping: None,
@@ -116,7 +118,11 @@ impl Scene {
             let report = &world.reports(flow)[from];
             let sum = figures.get_or_insert_default();
             sum.retransmits += report.retransmits;
-            sum.timeouts = Some(sum.timeouts.unwrap_or_default() + report.timeouts);
+            // QUIC counts as timeouts the connections that were lost.
+            match self.sender {
+                Sender::Quic => sum.broken += report.timeouts,
+                _ => sum.timeouts = Some(sum.timeouts.unwrap_or_default() + report.timeouts),
+            }
             sum.min_rtt_ms = report.min_rtt.unwrap_or_default() as f64 / 1000.0;
             sum.srtt_ms = report.smoothed_rtt.unwrap_or_default() as f64 / 1000.0;
         }
@@ -154,9 +160,7 @@ pub(super) fn prime(world: &mut World, sender: Sender, from: usize, reachable_mb
     let began = world.now();
     let plan = Plan::at(began);
     let flow = bulk(world, tuple(4999, 80), sender, from, Amount::Bytes(bytes), plan);
-    while world.now() < began + PRIME_MAX
-        && world.reports(flow)[1 - from].bytes_delivered < bytes
-    {
+    while world.now() < began + PRIME_MAX && world.reports(flow)[1 - from].bytes_delivered < bytes {
         world.run_for(100_000);
     }
     world.run_for(1_000_000);
@@ -199,8 +203,7 @@ fn bulk(
     plan: Plan,
 ) -> usize {
     let Plan { start, seed } = plan;
-    let congestion =
-        if sender == Sender::Bbr { Congestion::Bbr } else { Congestion::Cubic };
+    let congestion = if sender == Sender::Bbr { Congestion::Bbr } else { Congestion::Cubic };
     let load = |end| if end == from { amount } else { Amount::Nothing };
     let end = |tuple, role, end| -> Box<dyn Flow> {
         if sender == Sender::Quic {
@@ -251,12 +254,7 @@ fn pages(world: &mut World, seconds: u64) -> Vec<(usize, u64)> {
     (0..seconds.saturating_sub(1)).map(page).collect()
 }
 
-fn apply(
-    world: &mut World,
-    link: usize,
-    direction: Option<lab::Direction>,
-    change: &Change,
-) {
+fn apply(world: &mut World, link: usize, direction: Option<lab::Direction>, change: &Change) {
     match direction {
         None => world.change_both(link, change.clone()),
         Some(lab::Direction::Up) => world.change(link, CLIENT, change.clone()),

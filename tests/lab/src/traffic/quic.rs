@@ -18,7 +18,8 @@ use quinn::{
 use serde::{Deserialize, Serialize};
 
 use super::READY;
-use super::arrivals::{Arrivals, ReceiveReport, SERIES_MAX};
+pub use super::arrivals::ReceiveReport;
+use super::arrivals::{Arrivals, SERIES_MAX};
 use super::identity;
 use super::socket::{Way, path_mtu, udp_on};
 use super::tcp::Sample;
@@ -145,7 +146,8 @@ pub fn receive(options: &ReceiveOptions) -> Result<ReceiveReport> {
         loop {
             match stream.read_chunk(usize::MAX, true).await {
                 Ok(Some(chunk)) => arrivals.take(monotonic_ns(), chunk.bytes.len() as u64),
-                Ok(None) | Err(ReadError::ConnectionLost(ConnectionError::ApplicationClosed(_))) => {
+                Ok(None)
+                | Err(ReadError::ConnectionLost(ConnectionError::ApplicationClosed(_))) => {
                     return Ok(arrivals.report());
                 }
                 Err(ReadError::ConnectionLost(ConnectionError::TimedOut)) => {
