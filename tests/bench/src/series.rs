@@ -17,7 +17,7 @@ pub struct Series {
 impl Series {
     /// What arrived from one second to another, of all flows, in Mbit/s.
     pub fn goodput_mbit(&self, from: u64, until: u64) -> f64 {
-        self.flows.iter().map(|flow| mean_mbit(flow, from, until)).sum()
+        self.flows.iter().fold(0.0, |sum, flow| sum + mean_mbit(flow, from, until))
     }
 
     /// Jain's index of what the flows got, if there are several.
@@ -112,7 +112,7 @@ pub fn median(values: &[f64]) -> f64 {
 
 fn mean_mbit(flow: &[f64], from: u64, until: u64) -> f64 {
     let tenths = flow.iter().skip(from as usize * 10).take((until - from) as usize * 10);
-    tenths.sum::<f64>() * 8.0 / 1e6 / (until - from).max(1) as f64
+    tenths.fold(0.0, |sum, bytes| sum + bytes) * 8.0 / 1e6 / (until - from).max(1) as f64
 }
 
 /// How long a beginning is, in seconds.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use lab::traffic::{fetch, ping, quic, tcp, udp};
 use lab::{Direction, Lab, Node, Tool};
 
@@ -196,6 +196,11 @@ impl Sender {
             }
             let received = receiving.report::<quic::ReceiveReport>();
             let broke = sent.is_err() || received.is_err();
+            for error in
+                sent.err().into_iter().chain(received.as_ref().err().map(|it| anyhow!("{it:#}")))
+            {
+                eprintln!("bench: {error:#}");
+            }
             (received.map(|it| it.per_100ms).unwrap_or_default(), broke)
         } else {
             let sent: tcp::SendReport = sending.report()?;

@@ -1,7 +1,9 @@
 //! One QUIC flow: quinn as it comes, a packet threshold of 3 and no adaptation to reordering.
 //!
-//! The receiver listens, the sender connects and sends one stream without an end. Windows are so
-//! large that congestion control alone decides. Datagrams are as long as the way allows from the
+//! The receiver listens, the sender connects and sends streams without an end: [`STREAMS`] at once,
+//! because quinn's receiver gives a connection up when more than 1024 pieces of one stream wait for
+//! what is missing before them, as after a slow start. Windows are so large that congestion control
+//! alone decides. Datagrams are as long as the way allows from the
 //! beginning, so that no search for the MTU disturbs.
 
 use std::net::{SocketAddr, UdpSocket};
@@ -12,10 +14,11 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use quinn::congestion::{BbrConfig, CubicConfig};
 use quinn::{
-    ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, ReadError, ServerConfig,
+    ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, RecvStream, ServerConfig,
     TokioRuntime, TransportConfig, VarInt,
 };
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
 
 use super::READY;
 pub use super::arrivals::ReceiveReport;
@@ -90,26 +93,25 @@ pub struct SendReport {
 /// When the connection can't be had or breaks.
 pub fn send(options: &SendOptions) -> Result<SendReport> {
     run(async {
-        let datagram_bytes = path_mtu(options.to)?.saturating_sub(headers(options.to));
+        let mtu = path_mtu(options.to)?;
+        let datagram_bytes = mtu.saturating_sub(headers(options.to)).min(DATAGRAM_MAX);
         let mut client = ClientConfig::new(identity::client());
         client.transport_config(Arc::new(transport(options.congestion, datagram_bytes)));
         let endpoint = endpoint(options.way.udp_towards(options.to)?, None)?;
         let connecting = endpoint.connect_with(client, options.to, SERVER_NAME)?;
         let connection = connecting.await.with_context(|| format!("connect to {}", options.to))?;
-        let mut stream = connection.open_uni().await.context("open a stream")?;
-        let (block, mut samples) = (vec![0x5a; 64 << 10], Vec::new());
+        let mut samples = Vec::new();
+        for _ in 0..STREAMS {
+            let mut stream = connection.open_uni().await.context("open a stream")?;
+            tokio::spawn(async move {
+                let block = vec![0x5a; 64 << 10];
+                while stream.write_all(&block).await.is_ok() {}
+            });
+        }
         let began_ns = monotonic_ns();
         let end = Duration::from_secs_f64(options.seconds.clamp(0.0, 86_400.0));
-        let sending = async {
-            loop {
-                stream.write_all(&block).await?;
-            }
-        };
         tokio::select! {
-            broken = sending => {
-                let broken: Result<(), quinn::WriteError> = broken;
-                broken.context("the flow broke")?;
-            }
+            broken = connection.closed() => Err(broken).context("the flow broke")?,
             () = sample(&connection, began_ns, &mut samples) => {}
             () = tokio::time::sleep(end) => {}
         }
@@ -141,22 +143,31 @@ pub fn receive(options: &ReceiveOptions) -> Result<ReceiveReport> {
         eprintln!("{READY}");
         let incoming = endpoint.accept().await.context("wait for the other end")?;
         let connection = incoming.await.context("wait for the other end")?;
-        let mut stream = connection.accept_uni().await.context("wait for the stream")?;
         let mut arrivals = Arrivals::new(options.warm_up);
+        let (told, mut lengths) = mpsc::unbounded_channel();
         loop {
-            match stream.read_chunk(usize::MAX, true).await {
-                Ok(Some(chunk)) => arrivals.take(monotonic_ns(), chunk.bytes.len() as u64),
-                Ok(None)
-                | Err(ReadError::ConnectionLost(ConnectionError::ApplicationClosed(_))) => {
-                    return Ok(arrivals.report());
-                }
-                Err(ReadError::ConnectionLost(ConnectionError::TimedOut)) => {
-                    bail!("the flow is silent for {} s", SILENCE_MAX.as_secs())
-                }
-                Err(error) => return Err(error).context("the flow broke"),
+            tokio::select! {
+                accepted = connection.accept_uni() => match accepted {
+                    Ok(stream) => drop(tokio::spawn(read(stream, told.clone()))),
+                    Err(ConnectionError::ApplicationClosed(_)) => return Ok(arrivals.report()),
+                    Err(ConnectionError::TimedOut) => {
+                        bail!("the flow is silent for {} s", SILENCE_MAX.as_secs())
+                    }
+                    Err(error) => return Err(error).context("the flow broke"),
+                },
+                Some(len) = lengths.recv() => arrivals.take(monotonic_ns(), len),
             }
         }
     })
+}
+
+/// Tells how many bytes come, until the stream breaks off.
+async fn read(mut stream: RecvStream, told: mpsc::UnboundedSender<u64>) {
+    while let Ok(Some(chunk)) = stream.read_chunk(usize::MAX, true).await {
+        if told.send(chunk.bytes.len() as u64).is_err() {
+            return;
+        }
+    }
 }
 
 /// Notes the state each 100 ms, for as long as it is asked.
@@ -211,10 +222,14 @@ fn headers(to: SocketAddr) -> u16 {
     if to.is_ipv4() { 28 } else { 48 }
 }
 
+/// Streams that are sent at once.
+pub const STREAMS: usize = 8;
 /// TLS wants a name; the key is what is verified.
 const SERVER_NAME: &str = "server.invalid";
 /// QUIC's smallest datagram, RFC 9000, section 14.
 const DATAGRAM_MIN: u16 = 1200;
+/// The longest that quinn's receiver has room for.
+const DATAGRAM_MAX: u16 = 1472;
 /// Bytes in flight at most: 64 MiB are 1 Gbit/s over half a second.
 const WINDOW: u32 = 64 << 20;
 /// How long a flow may be silent.
