@@ -105,7 +105,10 @@ pub fn send(options: &SendOptions) -> Result<SendReport> {
             let mut stream = connection.open_uni().await.context("open a stream")?;
             tokio::spawn(async move {
                 let block = vec![0x5a; 64 << 10];
-                while stream.write_all(&block).await.is_ok() {}
+                while stream.write_all(&block).await.is_ok() {
+                    // The others have their turn.
+                    tokio::task::yield_now().await;
+                }
             });
         }
         let began_ns = monotonic_ns();
@@ -223,7 +226,7 @@ fn headers(to: SocketAddr) -> u16 {
 }
 
 /// Streams that are sent at once.
-pub const STREAMS: usize = 8;
+pub const STREAMS: usize = 16;
 /// TLS wants a name; the key is what is verified.
 const SERVER_NAME: &str = "server.invalid";
 /// QUIC's smallest datagram, RFC 9000, section 14.

@@ -233,25 +233,26 @@ impl Quic {
         self.write();
     }
 
+    /// Writes what there is room for, piece by piece on each stream in turn.
     fn write(&mut self) {
         let Some((_, connection)) = &mut self.connection else { return };
-        for outgoing in &mut self.outgoing {
-            let mut stream = connection.send_stream(outgoing.id);
-            let mut is_blocked = false;
-            while outgoing.written < outgoing.total && !is_blocked {
+        let mut is_blocked = false;
+        while !is_blocked && self.outgoing.iter().any(|it| it.written < it.total) {
+            for outgoing in self.outgoing.iter_mut().filter(|it| it.written < it.total) {
                 let left = outgoing.total - outgoing.written;
                 let len = left.min(payload::PIECE_MAX as u64) as usize;
                 let mut piece = [Bytes::from_static(payload::at(outgoing.written, len))];
-                match stream.write_chunks(&mut piece) {
+                match connection.send_stream(outgoing.id).write_chunks(&mut piece) {
                     Ok(written) => outgoing.written += written.bytes as u64,
                     // The connection says when it is writable.
                     Err(_) => is_blocked = true,
                 }
             }
-            if !is_blocked {
-                // A second call finds the stream finished, which is as well.
-                stream.finish().ok();
-            }
+            self.outgoing.rotate_left(1);
+        }
+        for outgoing in self.outgoing.iter().filter(|it| it.written == it.total) {
+            // A second call finds the stream finished, which is as well.
+            connection.send_stream(outgoing.id).finish().ok();
         }
     }
 
@@ -368,7 +369,7 @@ impl Flow for Quic {
 const RESPONSES_MAX: usize = 16;
 
 /// Streams of a load without an end, or of so many bytes.
-const STREAMS: u64 = 8;
+const STREAMS: u64 = 16;
 const SEVERAL_MIN: u64 = 16 << 20;
 
 /// TLS wants a name; the key is what is verified.
