@@ -14,7 +14,7 @@ use netns::{Options, Tunnel};
 use shared::status::{Session, Snapshot, Traffic};
 
 use self::loads::Loads;
-pub use self::loads::{Ends, bulk_goodput};
+pub use self::loads::{Ends, Listener, bulk_goodput};
 pub use self::stop::Stop;
 use crate::case::Case;
 use crate::peer;

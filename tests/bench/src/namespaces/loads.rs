@@ -18,10 +18,21 @@ pub struct Ends {
     pub sender: Node,
     /// Who receives.
     pub receiver: Node,
-    /// The receiver's address.
+    /// Who waits to be connected to, for TCP.
+    pub listener: Listener,
+    /// The address of who waits.
     pub address: String,
     /// Further words for the tools of TCP flows.
     pub words: Vec<&'static str>,
+}
+
+/// Which end of a bulk flow waits for the other.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Listener {
+    /// Who receives.
+    Receiver,
+    /// Who sends.
+    Sender,
 }
 
 impl Ends {
@@ -31,7 +42,8 @@ impl Ends {
             Direction::Down => (Node::Server, Node::Client, netns::CLIENT[0]),
             Direction::Up => (Node::Client, Node::Server, netns::SERVER[0]),
         };
-        Self { sender, receiver, address: address.to_owned(), words: Vec::new() }
+        let (listener, address) = (Listener::Receiver, address.to_owned());
+        Self { sender, receiver, listener, address, words: Vec::new() }
     }
 }
 
@@ -147,17 +159,26 @@ pub fn bulk_goodput(
 
 fn bulk(lab: &Lab, ends: &Ends, port: u16, sender: Sender, seconds: u64) -> Result<[Tool; 2]> {
     let to = format!("{}:{port}", ends.address);
+    let seconds = seconds.to_string();
     let (receive, send, congestion) = match sender {
         Sender::Bbr => ("tcp-recv", "tcp-send", "bbr"),
         Sender::Quic => ("quic-recv", "quic-send", "cubic"),
         Sender::Cubic | Sender::None => ("tcp-recv", "tcp-send", "cubic"),
     };
-    let words = [&[receive, "--listen", to.as_str()], ends.words.as_slice()].concat();
-    let receiving = lab.tool(ends.receiver, &words)?;
-    let seconds = seconds.to_string();
-    let words = [send, "--to", &to, "--congestion", congestion, "--seconds", &seconds];
-    let sending = lab.tool(ends.sender, &[&words, ends.words.as_slice()].concat())?;
-    Ok([receiving, sending])
+    let (receive_at, send_at) = match ends.listener {
+        Listener::Receiver => ("--listen", "--to"),
+        Listener::Sender => ("--to", "--listen"),
+    };
+    let receive = [&[receive, receive_at, to.as_str()], ends.words.as_slice()].concat();
+    let send = [send, send_at, &to, "--congestion", congestion, "--seconds", &seconds];
+    let send = [&send, ends.words.as_slice()].concat();
+    // Whoever listens is first.
+    if ends.listener == Listener::Sender {
+        let sending = lab.tool(ends.sender, &send)?;
+        return Ok([lab.tool(ends.receiver, &receive)?, sending]);
+    }
+    let receiving = lab.tool(ends.receiver, &receive)?;
+    Ok([receiving, lab.tool(ends.sender, &send)?])
 }
 
 fn stream(

@@ -33,12 +33,23 @@ pub struct End {
     pub listen: Option<SocketAddr>,
 }
 
+/// Which TCP.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Kind {
+    /// Let the kernel use several paths (MPTCP), as `ip mptcp` says which
+    #[arg(long)]
+    pub mptcp: bool,
+}
+
 /// How to send.
 #[derive(Args, Clone, Debug)]
 pub struct SendOptions {
     /// Who connects
     #[command(flatten)]
     pub end: End,
+    /// Over one path or several
+    #[command(flatten)]
+    pub kind: Kind,
     /// Congestion control: cubic, bbr or another that the kernel has
     #[arg(long, default_value = "cubic")]
     pub congestion: String,
@@ -56,6 +67,9 @@ pub struct ReceiveOptions {
     /// Who connects
     #[command(flatten)]
     pub end: End,
+    /// Over one path or several
+    #[command(flatten)]
+    pub kind: Kind,
     /// How long after the first byte the goodput does not count yet, in seconds
     #[arg(long, default_value_t = 3.0)]
     pub warm_up: f64,
@@ -118,7 +132,7 @@ pub struct Sample {
 /// # Errors
 /// When the connection can't be had or breaks.
 pub fn send(options: &SendOptions) -> Result<SendReport> {
-    let socket = options.end.socket(&options.way, |socket| {
+    let socket = options.end.socket(&options.way, options.kind, |socket| {
         let chosen = socket.set_tcp_congestion(options.congestion.as_bytes());
         chosen.map_err(|error| {
             let have =
@@ -168,7 +182,7 @@ pub fn send(options: &SendOptions) -> Result<SendReport> {
 /// # Errors
 /// When the connection can't be had or breaks.
 pub fn receive(options: &ReceiveOptions) -> Result<ReceiveReport> {
-    let socket = options.end.socket(&options.way, |_| Ok(()))?;
+    let socket = options.end.socket(&options.way, options.kind, |_| Ok(()))?;
     socket.set_read_timeout(Some(SILENCE_MAX))?;
     let (mut stream, mut block) = (&socket, vec![0; 256 << 10]);
     let mut arrivals = Arrivals::new(options.warm_up);
@@ -186,9 +200,16 @@ pub fn receive(options: &ReceiveOptions) -> Result<ReceiveReport> {
 }
 
 impl End {
-    fn socket(&self, way: &Way, choose: impl Fn(&Socket) -> Result<()>) -> Result<TcpStream> {
+    fn socket(
+        &self,
+        way: &Way,
+        kind: Kind,
+        choose: impl Fn(&Socket) -> Result<()>,
+    ) -> Result<TcpStream> {
         let address = self.to.or(self.listen).context("--to or --listen is needed")?;
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        let protocol = if kind.mptcp { Protocol::MPTCP } else { Protocol::TCP };
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(protocol))
+            .with_context(|| format!("the kernel has no {protocol:?}"))?;
         // What is accepted inherits the congestion control.
         choose(&socket)?;
         if self.to.is_some() {
