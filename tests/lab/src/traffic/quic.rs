@@ -14,11 +14,11 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use quinn::congestion::{BbrConfig, CubicConfig};
 use quinn::{
-    ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, RecvStream, ServerConfig,
-    TokioRuntime, TransportConfig, VarInt,
+    ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, RecvStream, SendStream,
+    ServerConfig, TokioRuntime, TransportConfig, VarInt,
 };
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::READY;
 pub use super::arrivals::ReceiveReport;
@@ -101,15 +101,10 @@ pub fn send(options: &SendOptions) -> Result<SendReport> {
         let connecting = endpoint.connect_with(client, options.to, SERVER_NAME)?;
         let connection = connecting.await.with_context(|| format!("connect to {}", options.to))?;
         let mut samples = Vec::new();
+        let (stop, stopped) = watch::channel(false);
         for _ in 0..STREAMS {
-            let mut stream = connection.open_uni().await.context("open a stream")?;
-            tokio::spawn(async move {
-                let block = vec![0x5a; 64 << 10];
-                while stream.write_all(&block).await.is_ok() {
-                    // The others have their turn.
-                    tokio::task::yield_now().await;
-                }
-            });
+            let stream = connection.open_uni().await.context("open a stream")?;
+            tokio::spawn(write(stream, stopped.clone()));
         }
         let began_ns = monotonic_ns();
         let end = Duration::from_secs_f64(options.seconds.clamp(0.0, 86_400.0));
@@ -119,11 +114,16 @@ pub fn send(options: &SendOptions) -> Result<SendReport> {
             () = tokio::time::sleep(end) => {}
         }
         let path = connection.stats().path;
+        let seconds = (monotonic_ns() - began_ns) as f64 / 1e9;
+        // quinn's word that it ends would wait for room in the window behind what is still to be
+        // sent, and no acknowledgment makes room any more.
+        stop.send_replace(true);
+        tokio::time::sleep(DRAIN).await;
         connection.close(VarInt::from_u32(0), b"");
         endpoint.wait_idle().await;
         Ok(SendReport {
             congestion: options.congestion,
-            seconds: (monotonic_ns() - began_ns) as f64 / 1e9,
+            seconds,
             retransmits: path.lost_packets,
             packets: path.sent_packets,
             reductions: path.congestion_events,
@@ -162,6 +162,23 @@ pub fn receive(options: &ReceiveOptions) -> Result<ReceiveReport> {
             }
         }
     })
+}
+
+/// Writes as fast as it can, until it is told to stop.
+async fn write(mut stream: SendStream, mut stopped: watch::Receiver<bool>) {
+    let block = vec![0x5a; 64 << 10];
+    let writing = async {
+        while stream.write_all(&block).await.is_ok() {
+            // The others have their turn.
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        () = writing => {}
+        _ = stopped.wait_for(|&stopped| stopped) => {}
+    }
+    // It may be closed already, which is as well.
+    let _ = stream.reset(VarInt::from_u32(0));
 }
 
 /// Tells how many bytes come, until the stream breaks off.
@@ -235,5 +252,7 @@ const DATAGRAM_MIN: u16 = 1200;
 const DATAGRAM_MAX: u16 = 1472;
 /// Bytes in flight at most: 64 MiB are 1 Gbit/s over half a second.
 const WINDOW: u32 = 64 << 20;
+/// How long what is on its way may take.
+const DRAIN: Duration = Duration::from_secs(1);
 /// How long a flow may be silent.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
