@@ -132,7 +132,7 @@ pub struct Sample {
 /// # Errors
 /// When the connection can't be had or breaks.
 pub fn send(options: &SendOptions) -> Result<SendReport> {
-    let socket = options.end.socket(&options.way, options.kind, |socket| {
+    let (socket, _listener) = options.end.socket(&options.way, options.kind, |socket| {
         let chosen = socket.set_tcp_congestion(options.congestion.as_bytes());
         chosen.map_err(|error| {
             let have =
@@ -182,7 +182,7 @@ pub fn send(options: &SendOptions) -> Result<SendReport> {
 /// # Errors
 /// When the connection can't be had or breaks.
 pub fn receive(options: &ReceiveOptions) -> Result<ReceiveReport> {
-    let socket = options.end.socket(&options.way, options.kind, |_| Ok(()))?;
+    let (socket, _listener) = options.end.socket(&options.way, options.kind, |_| Ok(()))?;
     socket.set_read_timeout(Some(SILENCE_MAX))?;
     let (mut stream, mut block) = (&socket, vec![0; 256 << 10]);
     let mut arrivals = Arrivals::new(options.warm_up);
@@ -200,12 +200,13 @@ pub fn receive(options: &ReceiveOptions) -> Result<ReceiveReport> {
 }
 
 impl End {
+    /// The connection, and what waited for it: MPTCP's further paths are taken in there.
     fn socket(
         &self,
         way: &Way,
         kind: Kind,
         choose: impl Fn(&Socket) -> Result<()>,
-    ) -> Result<TcpStream> {
+    ) -> Result<(TcpStream, Option<TcpListener>)> {
         let address = self.to.or(self.listen).context("--to or --listen is needed")?;
         let protocol = if kind.mptcp { Protocol::MPTCP } else { Protocol::TCP };
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(protocol))
@@ -216,14 +217,15 @@ impl End {
             way.prepare(&socket)?;
             let connected = socket.connect_timeout(&address.into(), CONNECT_MAX);
             connected.with_context(|| format!("connect to {address}"))?;
-            return Ok(socket.into());
+            return Ok((socket.into(), None));
         }
         socket.set_reuse_address(true)?;
         socket.bind(&address.into()).with_context(|| format!("listen on {address}"))?;
         socket.listen(1)?;
         eprintln!("{READY}");
-        let (stream, _) = TcpListener::from(socket).accept().context("wait for the other end")?;
-        Ok(stream)
+        let listener = TcpListener::from(socket);
+        let (stream, _) = listener.accept().context("wait for the other end")?;
+        Ok((stream, Some(listener)))
     }
 }
 
