@@ -162,6 +162,12 @@ pub struct Traffic {
     pub lost: Option<u64>,
     /// Inner packets dropped by the sender's own queue.
     pub dropped: Option<u64>,
+    /// How long those waited for an earlier one on average, in ms.
+    pub hold_mean_ms: Option<f64>,
+    /// What 99 of 100 of those waited at most, in ms.
+    pub hold_p99_ms: Option<f64>,
+    /// The share of all that waiting which was for packets that did not come, from 0 to 1.
+    pub hold_futile: Option<f64>,
     /// Bytes of inner packets that wait for an older one.
     pub held_bytes: Option<u64>,
     /// Changes of the key that packets of this direction are sealed with.

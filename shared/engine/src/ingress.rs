@@ -39,6 +39,8 @@ struct Flow {
     key: Option<FlowKey>,
     queue: VecDeque<Queued>,
     bytes: usize,
+    /// Whether it had all that it may have, and takes nothing until some of that is gone.
+    full: bool,
     deficit: i32,
     listed: bool,
     /// The lane sequence of the next segment.
@@ -88,7 +90,8 @@ impl Ingress {
     }
 
     /// Appends a packet to its flow's queue. Returns whether there was room: a flow may have
-    /// `bytes_max` waiting, and one more packet.
+    /// `bytes_max` waiting, and one more packet. Then it gets no more until a quarter is gone: a QUIC
+    /// receiver gives up a connection whose stream has a thousand gaps, and one long gap is one.
     pub(crate) fn push(
         &mut self,
         now: Time,
@@ -102,7 +105,8 @@ impl Ingress {
         let flow = &mut self.flows[usize::from(index)];
         flow.active_at = now;
         flow.warm(now, len);
-        if flow.bytes >= bytes_max {
+        flow.full = flow.bytes >= if flow.full { bytes_max / 4 * 3 } else { bytes_max };
+        if flow.full {
             return false;
         }
         flow.queue.push_back(Queued { since: now, slot, next: 0, cut });
@@ -302,6 +306,7 @@ impl Flow {
             key: None,
             queue: VecDeque::new(),
             bytes: 0,
+            full: false,
             deficit: 0,
             listed: false,
             sequence: 0,

@@ -29,7 +29,7 @@ use crate::{
     stats::OutboundStats,
     time::{Span, Time},
     trial::{Ablation, Trial},
-    wire::{PATHS_MAX, feedback::Report, message::Message},
+    wire::{PATHS_MAX, feedback::Report},
 };
 
 mod batch;
@@ -105,6 +105,9 @@ pub struct Outbound {
     standing: Standing,
     /// How long a flow's queue may stand, and until when that is not looked at.
     aqm: Aqm,
+    /// Whether a path's window is still growing to what it carries: until then a queue is not the
+    /// inner senders' fault.
+    starting: bool,
     muted_until: Time,
     tunnel_mtu: u16,
     /// The path whose batch was handed out last.
@@ -174,6 +177,7 @@ impl Outbound {
             trial: config.trial,
             standing: Standing::default(),
             aqm: AQM_START,
+            starting: false,
             muted_until: Time::ZERO,
             tunnel_mtu: 0,
             offered: None,
@@ -481,19 +485,13 @@ pub const SLOT_BYTES_MAX: usize = 64 << 20;
 /// Before windows have grown, and on slow links: what a TCP's start sends at 100 Mbit/s and 80 ms
 /// before it hears that the queue stands.
 const FLOW_BYTES_MIN: usize = 2 << 20;
+const FLOW_BYTES_MAX: usize = 16 << 20;
 
 /// Before round trips are known (RFC 8290, 5.2.1 and 5.2.2, with the target of section 8.5).
 const AQM_START: Aqm = Aqm { target: Span::millis(30), interval: Span::millis(100) };
-const FLOW_BYTES_MAX: usize = 16 << 20;
 
 /// ICMP errors that wait for the driver; more in one turn are dropped, as a router would.
 const ERRORS_MAX: usize = 16;
 
 /// Events that wait for the driver. Each path causes a few.
 const EVENTS_MAX: usize = 256;
-
-/// The message that says which paths carry data.
-fn live_message(paths: &[Option<Box<Path>>; PATHS_MAX]) -> Message {
-    let live = paths.iter().flatten().filter(|path| path.live);
-    Message::Live(live.fold(0, |bits, path| bits | path.id.bit()))
-}

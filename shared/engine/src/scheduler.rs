@@ -22,6 +22,8 @@ pub(crate) struct PathView {
     pub(crate) full_for: Span,
     /// How long what is sent on it takes to arrive, beyond what the fastest path takes.
     pub(crate) delay: Span,
+    /// How long others may have to wait, for order's sake, for what it carries.
+    pub(crate) straggle: Span,
     /// How long it takes, as a guess, until it can send again.
     pub(crate) wait: Span,
     /// The longest inner packet it carries.
@@ -140,6 +142,7 @@ mod tests {
             room: true,
             full_for: Span::ZERO,
             delay: Span::ZERO,
+            straggle: Span::ZERO,
             wait: Span::ZERO,
             packet_max: 1438,
         }

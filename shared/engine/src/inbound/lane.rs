@@ -121,8 +121,9 @@ impl Lane {
         (number, place)
     }
 
-    /// Notes that the packet at `next` is delivered; gives the slots that follow it in turn.
-    pub(super) fn advance(&mut self, mut deliver: impl FnMut(SlotId)) {
+    /// Notes that the packet at `next` is delivered; gives the slots that follow it in turn,
+    /// and when each came.
+    pub(super) fn advance(&mut self, mut deliver: impl FnMut(SlotId, Time)) {
         self.next += 1;
         self.held.pop_front();
         self.run(&mut deliver);
@@ -179,7 +180,7 @@ impl Lane {
         &mut self,
         now: Time,
         patience: &Patience<'_>,
-        mut deliver: impl FnMut(SlotId),
+        mut deliver: impl FnMut(SlotId, Time),
     ) -> (u64, u64) {
         let (mut skipped, mut expired) = (0, 0);
         while self.is_blocked() && now >= self.give_up_at(patience) {
@@ -192,7 +193,7 @@ impl Lane {
     }
 
     /// Delivers everything that waits, and returns how many packets were given up for it.
-    pub(super) fn give_up(&mut self, mut deliver: impl FnMut(SlotId)) -> u64 {
+    pub(super) fn give_up(&mut self, mut deliver: impl FnMut(SlotId, Time)) -> u64 {
         let mut skipped = 0;
         while self.is_blocked() {
             skipped += self.skip(&mut deliver);
@@ -223,7 +224,7 @@ impl Lane {
     }
 
     /// Gives up the missing packets of the front gap. Returns how many they are.
-    fn skip(&mut self, deliver: &mut impl FnMut(SlotId)) -> u64 {
+    fn skip(&mut self, deliver: &mut impl FnMut(SlotId, Time)) -> u64 {
         let gap = self.held.iter().take_while(|held| held.is_none()).count();
         self.held.drain(..gap);
         self.next += gap as u64;
@@ -231,11 +232,11 @@ impl Lane {
         gap as u64
     }
 
-    fn run(&mut self, deliver: &mut impl FnMut(SlotId)) {
+    fn run(&mut self, deliver: &mut impl FnMut(SlotId, Time)) {
         let mut moved = false;
         while let Some(Some(held)) = self.held.front() {
             if let Some(slot) = held.slot {
-                deliver(slot);
+                deliver(slot, held.arrived);
             }
             self.held.pop_front();
             self.next += 1;
@@ -381,12 +382,12 @@ mod tests {
 
         let mut passage = Passage::default();
         passage.on_passed(Time(20), Time(4));
-        assert_eq!(lane.release(Time(20), &patience(&passage), |slot| out.push(slot)), (0, 0));
+        assert_eq!(lane.release(Time(20), &patience(&passage), |slot, _| out.push(slot)), (0, 0));
         passage.on_passed(Time(30), Time(5));
         let passed = patience(&passage);
-        assert_eq!(lane.release(Time(30), &passed, |slot| out.push(slot)), (0, 0));
+        assert_eq!(lane.release(Time(30), &passed, |slot, _| out.push(slot)), (0, 0));
         assert_eq!(lane.give_up_at(&passed), Time(130));
-        assert_eq!(lane.release(Time(130), &passed, |slot| out.push(slot)), (1, 0));
+        assert_eq!(lane.release(Time(130), &passed, |slot, _| out.push(slot)), (1, 0));
 
         assert_eq!(out, [slot]);
         assert_eq!(lane.place(Time(140), 0, true).1, Place::Late);
@@ -426,9 +427,9 @@ mod tests {
     fn numbers_wrap_after_24_bits() {
         let mut lane = Lane::new(Time(0), 0xff_ffff, false);
         assert_eq!(lane.place(Time(0), 0xff_ffff, true).1, Place::Now);
-        lane.advance(|_| {});
+        lane.advance(|_, _| {});
         assert_eq!(lane.place(Time(0), 0, true).1, Place::Now);
-        lane.advance(|_| {});
+        lane.advance(|_, _| {});
         assert_eq!(lane.place(Time(0), 0xff_ffff, true).1, Place::Duplicate);
         assert_eq!(lane.place(Time(0), 0xff_fffe, true).1, Place::Late);
     }

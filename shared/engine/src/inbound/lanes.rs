@@ -103,7 +103,10 @@ impl Lanes {
             }
             Place::Now => {
                 let ready = &mut self.ready;
-                lane.advance(|slot| ready.push_back(slot));
+                lane.advance(|slot, arrived| {
+                    ready.push_back(slot);
+                    stats.holds.count(now.since(arrived), false);
+                });
                 self.unblock(index);
                 true
             }
@@ -119,7 +122,10 @@ impl Lanes {
                 continue;
             };
             let ready = &mut self.ready;
-            let (skipped, expired) = lane.release(now, patience, |slot| ready.push_back(slot));
+            let (skipped, expired) = lane.release(now, patience, |slot, arrived| {
+                ready.push_back(slot);
+                stats.holds.count(now.since(arrived), true);
+            });
             stats.skipped += skipped;
             stats.expired += expired;
             if lane.is_blocked() {
@@ -197,7 +203,7 @@ impl Lanes {
         }
         if let Some(lane) = &mut self.lanes[index] {
             let ready = &mut self.ready;
-            stats.skipped += lane.give_up(|slot| ready.push_back(slot));
+            stats.skipped += lane.give_up(|slot, _| ready.push_back(slot));
             self.words -= lane.words();
             self.unblock(index);
         }
@@ -228,7 +234,7 @@ impl Lanes {
         }
         // No memory, or the gap is wider than any that is waited for: what waits leaves first.
         let ready = &mut self.ready;
-        stats.skipped += lane.give_up(|slot| ready.push_back(slot));
+        stats.skipped += lane.give_up(|slot, _| ready.push_back(slot));
         stats.overflowed += 1;
         stats.skipped += lane.jump(number);
         self.unblock(index);

@@ -14,8 +14,8 @@ pub(crate) struct Aqm {
 /// The state of one queue.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Codel {
-    /// When the waiting time will have been above the target for an interval; none while below.
-    due_at: Option<Time>,
+    /// Since when the waiting time has been above the target.
+    above_since: Option<Time>,
     dropping: bool,
     drop_at: Time,
     /// Drops since dropping began, and when it was last left.
@@ -33,11 +33,12 @@ impl Codel {
             let due = above && now >= self.drop_at;
             if due {
                 self.count = self.count.saturating_add(1);
-                self.drop_at = self.drop_at + self.spacing(aqm);
+                self.drop_at = self.drop_at + self.spacing(waited, aqm);
             }
             return due;
         }
-        if !above {
+        // What the drop before led to has not come to the head yet.
+        if !above || now < self.drop_at {
             return false;
         }
         self.dropping = true;
@@ -46,23 +47,27 @@ impl Codel {
         let went_on = self.count - self.count_before;
         self.count = if recently && went_on > 1 { went_on } else { 1 };
         self.count_before = self.count;
-        self.drop_at = now + self.spacing(aqm);
+        self.drop_at = now + self.spacing(waited, aqm);
         true
     }
 
-    /// Whether the waiting time has been above the target for an interval.
+    /// Whether the waiting time has been above the target for an interval; for less, where it is more than
+    /// twice the target: a sender that doubles its window each round trip goes far in an interval.
     fn stands(&mut self, now: Time, waited: Span, last: bool, aqm: &Aqm) -> bool {
         if waited < aqm.target || last {
-            self.due_at = None;
+            self.above_since = None;
             return false;
         }
-        now >= *self.due_at.get_or_insert(now + aqm.interval)
+        let since = *self.above_since.get_or_insert(now);
+        let times = waited.0 as f64 / (2 * aqm.target.0.max(1)) as f64;
+        now.since(since).0 as f64 * times.max(1.0) >= aqm.interval.0 as f64
     }
 
     /// The time between drops: it shrinks with the root of their count, as a TCP's rate does with the
-    /// root of its loss.
-    fn spacing(&self, aqm: &Aqm) -> Span {
-        Span((aqm.interval.0 as f64 / f64::from(self.count).sqrt()) as u64)
+    /// root of its loss. What a drop leads to comes to the head only after what waits now.
+    fn spacing(&self, waited: Span, aqm: &Aqm) -> Span {
+        let excess = Span(waited.0.saturating_sub(aqm.target.0));
+        excess + Span((aqm.interval.0 as f64 / f64::from(self.count).sqrt()) as u64)
     }
 }
 
@@ -74,11 +79,11 @@ mod tests {
     fn a_queue_that_drains_within_an_interval_is_left_alone() {
         let mut codel = Codel::default();
         for step in 0..99 {
-            assert!(!codel.judge(Time(step * 1000), Span::millis(90), false, &AQM));
+            assert!(!codel.judge(Time(step * 1000), Span::millis(20), false, &AQM));
         }
         assert!(!codel.judge(Time(99_500), Span::millis(1), false, &AQM));
         for step in 100..199 {
-            assert!(!codel.judge(Time(step * 1000), Span::millis(90), false, &AQM));
+            assert!(!codel.judge(Time(step * 1000), Span::millis(20), false, &AQM));
         }
     }
 
@@ -86,12 +91,21 @@ mod tests {
     fn a_standing_queue_is_dropped_from_more_and_more_often() {
         let mut codel = Codel::default();
         let drops: Vec<u64> = (1..1000)
-            .filter(|step| codel.judge(Time(step * 1000), Span::millis(90), false, &AQM))
+            .filter(|step| codel.judge(Time(step * 1000), Span::millis(21), false, &AQM))
             .collect();
 
         let gaps: Vec<u64> = drops.windows(2).map(|pair| pair[1] - pair[0]).collect();
         assert_eq!(drops[0], 101, "after an interval");
         assert!(gaps.len() > 10 && gaps.windows(2).all(|pair| pair[1] <= pair[0] + 1), "{gaps:?}");
+    }
+
+    #[test]
+    fn a_long_queue_is_dropped_from_sooner() {
+        let mut codel = Codel::default();
+        let first =
+            (0..).find(|step| codel.judge(Time(step * 1000), Span::millis(80), false, &AQM));
+
+        assert_eq!(first, Some(50));
     }
 
     #[test]

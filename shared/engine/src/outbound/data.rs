@@ -150,7 +150,7 @@ impl Outbound {
             return false;
         }
         let mut marked = false;
-        if now >= self.muted_until && self.ingress.judge(now, &head, &self.aqm) {
+        if now >= self.muted_until && !self.starting && self.ingress.judge(now, &head, &self.aqm) {
             if ecn == Ecn::NotEct {
                 self.stats.dropped_standing += 1;
                 if self.ingress.drop_segment(&head) {
@@ -360,6 +360,8 @@ impl Turn {
         let usable =
             || outbound.paths.iter().flatten().filter(|path| outbound.is_usable(now, path));
         let base = usable().filter_map(|path| path.delay).min().unwrap_or(0);
+        let soonest = usable().filter_map(|path| path.window.delay_least()).min().unwrap_or(0);
+        let repair = usable().map(|path| path.rtt.smoothed()).min().unwrap_or_default();
         self.sole = usable().count() == 1;
         for path in usable() {
             let delay = match path.delay {
@@ -372,6 +374,7 @@ impl Turn {
                 room: false,
                 full_for: path.full_since.map_or(Span::ZERO, |since| now.since(since)),
                 delay,
+                straggle: path.straggle(soonest, repair),
                 wait: Span::ZERO,
                 packet_max: path.packet_max(),
             });

@@ -1,6 +1,6 @@
 //! Datagrams without packets: probes, replies, reports, the state block, marks, padding.
 
-use super::{Outbound, live_message, path::Path};
+use super::{Outbound, path::Path};
 use crate::{
     inbound::HOLD_MAX,
     packet::Ecn,
@@ -243,6 +243,12 @@ impl Outbound {
         debug_assert_eq!(datagram.len(), OUTER_LEN + INNER_LEN + len + TAG_LEN);
         path.batch.close();
     }
+}
+
+/// The message that says which paths carry data.
+fn live_message(paths: &[Option<Box<Path>>; PATHS_MAX]) -> Message {
+    let live = paths.iter().flatten().filter(|path| path.live);
+    Message::Live(live.fold(0, |bits, path| bits | path.id.bit()))
 }
 
 /// The messages of one datagram.

@@ -204,6 +204,14 @@ impl Path {
         TURN.carries(self.window.pace(rtt)) as usize
     }
 
+    /// How long others may have to wait, for order's sake, for what this path carries, given the
+    /// least delay of any path and how long a retransmission takes.
+    pub(super) fn straggle(&self, soonest: i64, repair: Span) -> Span {
+        let most = self.window.delay_most().map_or(0, |most| (most - soonest).max(0));
+        let repair = if self.window.is_lossy() { repair } else { Span::ZERO };
+        Span(most as u64) + repair
+    }
+
     /// How long ago the oldest unanswered datagram may have been sent before the path is suspected.
     pub(super) fn patience(&self) -> Span {
         // The peer's report of a lone datagram waits for 20 ms; a loaded host adds a few.

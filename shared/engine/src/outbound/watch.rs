@@ -145,6 +145,7 @@ impl Outbound {
         let repairs = live().any(|path| path.window.is_lossy());
         let repair = round_trips().min().filter(|_| repairs).unwrap_or_default();
         let rtt = longest + repair;
+        self.starting = live().any(|path| path.window.is_starting());
         let target = Span((QUEUE_SHARE * rtt.0 as f64) as u64).clamp(QUEUE_MIN, QUEUE_MAX);
         self.aqm = Aqm { target, interval: ((rtt + target) * 2).max(Span::millis(100)) };
     }

@@ -99,6 +99,11 @@ impl Gauge {
         self.lately
     }
 
+    /// The smallest delay of late, unless none is known.
+    pub(super) fn base(&self) -> Option<i64> {
+        Some(self.base[0].min(self.base[1])).filter(|&base| base != i64::MAX)
+    }
+
     /// What the path adds to its smallest delay on average, without a queue.
     pub(super) fn jitter(&self) -> f64 {
         self.jitter

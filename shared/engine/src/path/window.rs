@@ -6,13 +6,17 @@
 //! time, jitter and what a radio loses leave it alone. The window is a cap: what the pace sends in
 //! a round trip, and in the time by which the path's delays differ.
 
-use super::gauge::Gauge;
+use super::{
+    gauge::Gauge,
+    policer::{Loss, Policer},
+};
 use crate::time::{Span, Time};
 
 /// The control of one path's bytes in flight.
 #[derive(Clone, Debug)]
 pub(crate) struct Window {
     gauge: Gauge,
+    policer: Policer,
     /// Bytes that may be on their way.
     size: f64,
     /// Bytes a second to send; 0 before the first report.
@@ -23,6 +27,8 @@ pub(crate) struct Window {
     growth: f64,
     /// Growing by doubling, until a queue shows.
     start: bool,
+    /// Since when a queue has been seen in the start.
+    start_queue: Option<Time>,
     /// How much of late the window or the pace was what limited sending, from 0 to 1.
     limited: f64,
     refused: bool,
@@ -55,11 +61,13 @@ impl Window {
     pub(crate) fn new() -> Self {
         Self {
             gauge: Gauge::new(),
+            policer: Policer::default(),
             size: INITIAL as f64,
             pace: 0.0,
             capacity: 0.0,
             growth: GROWTH_MIN,
             start: true,
+            start_queue: None,
             limited: 0.0,
             refused: false,
             reported_at: Time::ZERO,
@@ -98,9 +106,25 @@ impl Window {
         (PACE_GAIN * self.size / (rtt_min + FEEDBACK_INTERVAL).as_secs_f64()) as u64
     }
 
+    /// How long what is sent takes if there is no queue, clocks' offset included, in microseconds:
+    /// nearly always no longer than this. None before the first report.
+    pub(crate) fn delay_most(&self) -> Option<i64> {
+        Some(self.gauge.base()? + (JITTERS_MOST * self.gauge.jitter()) as i64)
+    }
+
+    /// The same at the least.
+    pub(crate) fn delay_least(&self) -> Option<i64> {
+        self.gauge.base()
+    }
+
     /// Whether the path loses packets as radios do, all the time.
     pub(crate) fn is_lossy(&self) -> bool {
         self.gauge.is_lossy()
+    }
+
+    /// Whether the window is what limits sending, and grows to what the path carries.
+    pub(crate) fn is_starting(&self) -> bool {
+        self.start && !self.fixed && self.limited > 0.5
     }
 
     /// Whether a queue stands on the path: it carries what it can.
@@ -160,8 +184,9 @@ impl Window {
             self.pace = self.size / loop_time;
             self.capacity = self.pace;
         }
-        self.leave_start();
+        self.leave_start(now, progress);
         self.learn_capacity(elapsed, progress);
+        self.obey_policer(now, progress);
         let wanted = self.wanted_pace(progress);
         let gain = (elapsed.0 as f64 / progress.rtt_min.0.max(1) as f64).min(0.5);
         self.pace += gain * (wanted - self.pace);
@@ -179,8 +204,16 @@ impl Window {
         TARGET + self.gauge.jitter()
     }
 
-    fn leave_start(&mut self) {
-        if self.start && self.gauge.standing() > 0.8 * self.target() {
+    /// The first queue ends the start: at once where as much arrives as we took the path to carry, else if
+    /// it stays for a round trip, for what jitter adds to the first few packets looks the same.
+    fn leave_start(&mut self, now: Time, progress: &Progress) {
+        if !self.start || self.gauge.standing() <= 0.8 * self.target() {
+            self.start_queue = None;
+            return;
+        }
+        let since = *self.start_queue.get_or_insert(now);
+        let stays = self.limited > 0.5 && now.since(since) >= progress.rtt;
+        if stays || self.gauge.rate() > 0.5 * self.capacity {
             self.start = false;
             self.capacity = self.capacity.min(self.gauge.rate().max(0.5 * self.capacity));
         }
@@ -206,6 +239,21 @@ impl Window {
         self.capacity =
             (self.capacity * (1.0 + gain * growth)).min((2.0 * rate).max(self.capacity));
         self.growth = (self.growth * (1.0 + 0.5 * gain)).min(GROWTH_MAX);
+    }
+
+    /// Loss without a queue is a policer's, perhaps.
+    fn obey_policer(&mut self, now: Time, progress: &Progress) {
+        let loss = Loss {
+            arrived: progress.bytes,
+            lost: progress.lost,
+            paced: self.limited > 0.5 && self.gauge.standing() <= self.target(),
+            horizon: self.gauge.horizon(progress.rtt),
+        };
+        if let Some(most) = self.policer.ceiling(now, &loss) {
+            self.capacity = self.capacity.min(most);
+            self.pace = self.pace.min(most);
+            self.start = false;
+        }
     }
 
     fn wanted_pace(&self, progress: &Progress) -> f64 {
@@ -268,6 +316,10 @@ const FLOOR: f64 = 4.0 * 1400.0;
 
 /// 4 Gbit/s at 120 ms, and what the ring of sent datagrams can hold.
 const SIZE_MAX: f64 = 60e6;
+
+/// How many times the mean jitter a delay exceeds now and then: for a normal jitter's positive half, the mean is 0.8
+/// sigma, and one draw in a hundred is beyond 2.6 sigma.
+const JITTERS_MOST: f64 = 3.0;
 
 /// The queue that we want on a path without jitter, in microseconds.
 const TARGET: f64 = 4_000.0;

@@ -2,18 +2,22 @@
 //!
 //! While the queue is short, a packet goes where it arrives first, even if that means to wait for
 //! the fast path: early use of the slow one would only add delay (ECF, CoNEXT 2017). Once the queue
-//! has been standing, every path that can send does.
+//! has been standing, every path that can send does; but for one that is so far behind that order
+//! would not be waited for: what it carried would be taken for lost, and cost more than it adds.
 
 use super::{Choice, PacketView, PathView, Scheduler, eligible};
-use crate::time::Span;
+use crate::{inbound::HOLD_MAX, time::Span};
 
 pub(super) struct Split;
 
 impl Scheduler for Split {
     fn select(&self, packet: &PacketView, paths: &[PathView]) -> Choice {
-        let ready = eligible(packet, paths).filter(|path| path.room).min_by_key(|path| path.delay);
+        let in_time = |path: &&PathView| path.straggle <= HOLD_MAX;
+        let some = eligible(packet, paths).any(|path| in_time(&path));
+        let usable = || eligible(packet, paths).filter(|path| !some || in_time(path));
+        let ready = usable().filter(|path| path.room).min_by_key(|path| path.delay);
         let Some(ready) = ready else { return Choice::Wait };
-        let best = eligible(packet, paths).map(|path| path.delay + path.wait).min();
+        let best = usable().map(|path| path.delay + path.wait).min();
         let patient = best.is_some_and(|best| best + MARGIN < ready.delay);
         if patient && !packet.backlogged { Choice::Wait } else { Choice::One(ready.id) }
     }
@@ -45,6 +49,16 @@ mod tests {
         let slow = PathView { delay: Span::millis(20), ..path(1, 0) };
 
         assert_eq!(Split.select(&standing, &[fast, slow]), Choice::One(PathId(1)));
+    }
+
+    #[test]
+    fn a_path_too_far_behind_for_order_carries_something_only_if_no_other_can() {
+        let standing = PacketView { len: 1000, backlogged: true };
+        let fast = PathView { room: false, ..path(0, 0) };
+        let far = PathView { straggle: Span::millis(180), ..path(1, 0) };
+
+        assert_eq!(Split.select(&standing, &[fast, far]), Choice::Wait);
+        assert_eq!(Split.select(&standing, &[far]), Choice::One(PathId(1)));
     }
 
     #[test]
