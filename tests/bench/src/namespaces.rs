@@ -177,6 +177,8 @@ fn tunnel_figures(before: &[Snapshot; 2], after: &[Snapshot; 2], way: Direction)
         let value = |snapshot: &Snapshot| of(snapshot.sessions.first()?);
         Some(value(&after[end])?.saturating_sub(value(&before[end])?))
     };
+    // The programs tell these of the whole session alone.
+    let last = |of: &dyn Fn(&Session) -> Option<f64>| of(after[receiver].sessions.first()?);
     let there = |session: &Session| -> Traffic {
         if way == Direction::Up { session.up.clone() } else { session.down.clone() }
     };
@@ -190,8 +192,9 @@ fn tunnel_figures(before: &[Snapshot; 2], after: &[Snapshot; 2], way: Direction)
         copy_bytes: diff(sender, &|it| there(it).overhead.copies_bytes),
         retransmitted_bytes: diff(sender, &|it| there(it).overhead.retransmissions_bytes),
         held: diff(receiver, &|it| there(it).reordered),
-        hold_mean_ms: None,
-        hold_p99_ms: None,
+        hold_mean_ms: last(&|it| there(it).hold_mean_ms),
+        hold_p99_ms: last(&|it| there(it).hold_p99_ms),
+        hold_futile: last(&|it| there(it).hold_futile),
         late: diff(receiver, &|it| there(it).late),
         lost: diff(receiver, &|it| there(it).lost),
         dropped: diff(sender, &|it| there(it).dropped),

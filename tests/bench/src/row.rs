@@ -116,6 +116,9 @@ pub struct TunnelFigures {
     pub hold_mean_ms: Option<f64>,
     /// What 99 % of them did not exceed.
     pub hold_p99_ms: Option<f64>,
+    /// The share of all that waiting that was for packets that did not come.
+    #[serde(default)]
+    pub hold_futile: Option<f64>,
     /// Packets that came after their place was given up.
     pub late: Option<u64>,
     /// Packets whose place was given up and that never came.

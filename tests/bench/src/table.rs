@@ -116,7 +116,7 @@ const fn figure(title: &'static str, cell: fn(&Group<'_>) -> String) -> Column {
 }
 
 /// All columns, in order.
-const COLUMNS: [Column; 27] = [
+const COLUMNS: [Column; 28] = [
     text("", |group| if group.misses() == 0 { "ok".to_owned() } else { "BELOW".to_owned() }),
     text("scenario", |group| group.rows[0].scenario.clone()),
     text("sender", |group| group.rows[0].sender.to_string()),
@@ -140,6 +140,7 @@ const COLUMNS: [Column; 27] = [
     figure("q p99", |group| group.per_link(1, |link| link.queue_p99_ms)),
     figure("hold", |group| number(group.median(|row| row.tunnel.hold_mean_ms), 1)),
     figure("h p99", |group| number(group.median(|row| row.tunnel.hold_p99_ms), 1)),
+    figure("futile", |group| number(group.median(|row| row.tunnel.hold_futile), 2)),
     figure("late", |group| number(group.median(|row| row.tunnel.late.map(|n| n as f64)), 0)),
     figure("lost", |group| number(group.median(|row| row.tunnel.lost.map(|n| n as f64)), 0)),
     figure("again%", |group| percent(group, |row| row.tunnel.retransmitted_bytes)),
@@ -181,7 +182,8 @@ const COLUMNS: [Column; 27] = [
 const LEGEND: &str = "\
 share: goodput beside what is reachable, the median of the seeds, and the worst; 10 s: of the first ten seconds;
 beside: beside the better link alone, or without the last link (≥: beside what that could carry at most);
-queue, q p99: time in each link's queue in ms; hold: how long packets waited for an earlier one; late, lost: packets;
+queue, q p99: time in each link's queue in ms; hold, h p99: how long packets waited for an earlier one, in ms;
+futile: the share of that which was for what did not come; late, lost: packets;
 again, copy, fb: bytes of retransmissions, copies and feedback per byte carried; retx, rto: of the inner senders;
 ping, p p99: round trip beside the load in ms; call: p99 of its one-way delay in ms; stream: packets lost, gap p50/worst in ms.
 ";

@@ -3,7 +3,8 @@
 mod echo;
 mod scene;
 
-use engine::{PathId, Trial};
+use engine::stats::Holds;
+use engine::{PathId, Span, Trial};
 use lab::Direction;
 use lab::link::{Change, Switch};
 use sim::world::{CLIENT, SERVER, World, WorldConfig};
@@ -84,6 +85,7 @@ fn tunnel(world: &mut World, from: usize) -> Totals {
         copies: sent.copy_bytes,
         again: sent.retransmission_bytes,
         held: received.held,
+        holds: received.holds,
         late: received.late,
         skipped: received.skipped,
         dropped: sent.dropped_full + sent.dropped_standing,
@@ -99,6 +101,7 @@ struct Totals {
     copies: u64,
     again: u64,
     held: u64,
+    holds: Holds,
     late: u64,
     skipped: u64,
     dropped: u64,
@@ -106,6 +109,12 @@ struct Totals {
 
 impl Totals {
     fn since(&self, before: &Self) -> TunnelFigures {
+        let mut holds = self.holds;
+        holds.total -= before.holds.total;
+        holds.futile -= before.holds.futile;
+        for (now, before) in holds.lengths.iter_mut().zip(before.holds.lengths) {
+            *now -= before;
+        }
         let lost = |totals: &Self| totals.skipped.saturating_sub(totals.late);
         TunnelFigures {
             carried_bytes: Some(self.carried - before.carried),
@@ -114,13 +123,18 @@ impl Totals {
             copy_bytes: Some(self.copies - before.copies),
             retransmitted_bytes: Some(self.again - before.again),
             held: Some(self.held - before.held),
-            hold_mean_ms: None,
-            hold_p99_ms: None,
+            hold_mean_ms: Some(millis(holds.mean())),
+            hold_p99_ms: Some(millis(holds.quantile(0.99))),
+            hold_futile: Some(holds.futile as f64 / holds.total.max(1) as f64),
             late: Some(self.late - before.late),
             lost: Some(lost(self).saturating_sub(lost(before))),
             dropped: Some(self.dropped - before.dropped),
         }
     }
+}
+
+fn millis(span: Span) -> f64 {
+    span.0 as f64 / 1000.0
 }
 
 /// Takes black holes away and waits until all paths are there again.
