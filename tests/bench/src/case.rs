@@ -4,7 +4,7 @@ use lab::Direction;
 use serde::{Deserialize, Serialize};
 
 use crate::row::{Row, Runner};
-use crate::scenario::{self, SECONDS, Scenario, Sender};
+use crate::scenario::{self, Against, SECONDS, Scenario, Sender};
 
 /// One run of a scenario.
 #[derive(Clone, Debug)]
@@ -96,10 +96,13 @@ impl Plan {
             Runner::VirtualTime => SECONDS_IN_VIRTUAL_TIME,
         });
         let mut cases = Vec::new();
-        for scenario in scenario::all(seconds).into_iter().filter(|it| self.has(it)) {
+        for mut scenario in scenario::all(seconds).into_iter().filter(|it| self.has(it)) {
+            if self.runner == Runner::VirtualTime {
+                scenario.repeat = scenario.repeat.min(REPEAT_IN_VIRTUAL_TIME);
+            }
             for sender in self.senders(&scenario) {
-                for way in self.ways(&scenario) {
-                    for seed in 1..=self.seeds(&scenario) {
+                for seed in 1..=self.seeds(&scenario) {
+                    for way in self.ways(&scenario, seed) {
                         cases.push(Case::new(scenario.clone(), sender, way, seed));
                     }
                 }
@@ -115,16 +118,20 @@ impl Plan {
     }
 
     fn senders(&self, scenario: &Scenario) -> Vec<Sender> {
-        let bulk = scenario.senders != [Sender::None];
-        // QUIC in namespaces is told apart on the main scenarios only.
-        let all = bulk && self.runner == Runner::VirtualTime;
+        // QUIC is sent over the pairs of the main scenarios and of the environments.
+        let is_pair = scenario.against == Against::BetterLink;
+        let all = is_pair && self.runner == Runner::VirtualTime;
         if all { vec![Sender::Cubic, Sender::Bbr, Sender::Quic] } else { scenario.senders.clone() }
     }
 
-    fn ways(&self, scenario: &Scenario) -> Vec<Direction> {
+    /// Both directions with each seed for the main scenarios, in turn for the others: the links are
+    /// the same both ways.
+    fn ways(&self, scenario: &Scenario, seed: u64) -> Vec<Direction> {
         match self.runner {
             Runner::Namespaces => vec![scenario.worse],
-            Runner::VirtualTime => vec![Direction::Up, Direction::Down],
+            Runner::VirtualTime if scenario.is_main => vec![Direction::Up, Direction::Down],
+            Runner::VirtualTime if seed % 2 == 1 => vec![Direction::Up],
+            Runner::VirtualTime => vec![Direction::Down],
         }
     }
 
@@ -142,6 +149,8 @@ impl Plan {
 const QUICK: [&str; 4] = ["flagship-clean", "flagship-lte", "death-fibre", "death-lte"];
 /// How long a bulk flow goes in virtual time, where there are ten seeds.
 const SECONDS_IN_VIRTUAL_TIME: u64 = 10;
+/// How often a death is repeated there: thirty times with ten seeds.
+const REPEAT_IN_VIRTUAL_TIME: u32 = 3;
 
 #[cfg(test)]
 mod tests {
@@ -161,7 +170,7 @@ mod tests {
         // Two scenarios with three senders, and two without.
         assert_eq!(count(plan(true, &[], Runner::Namespaces)), 8);
         assert_eq!(count(plan(false, &["rtt-320"], Runner::Namespaces)), 2);
-        assert_eq!(count(plan(false, &["rtt-320"], Runner::VirtualTime)), 3 * 2 * 10);
+        assert_eq!(count(plan(false, &["rtt-320"], Runner::VirtualTime)), 3 * 10);
         assert_eq!(count(plan(false, &["no-such"], Runner::VirtualTime)), 0);
     }
 }

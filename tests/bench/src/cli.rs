@@ -37,7 +37,7 @@ pub struct Multipath {
     /// The flagship pair and both deaths only
     #[arg(long)]
     quick: bool,
-    /// In the simulator, in virtual time: all senders, both directions, ten seeds
+    /// In the simulator, in virtual time, with ten seeds in both directions
     #[arg(long)]
     sim: bool,
     /// Only scenarios whose name contains this; may be given again

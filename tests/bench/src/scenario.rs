@@ -227,6 +227,8 @@ fn rate_of(rate: &Rate) -> f64 {
 
 /// The share of a link's rate that inner TCP can have at our MTU and header on IPv4.
 pub const PAYLOAD_SHARE: f64 = 1386.0 / 1500.0;
+/// What counts as not below something else: two runs never carry exactly the same.
+const NOT_BELOW: f64 = 0.99;
 /// How long a scenario takes if nothing else is asked for.
 pub const SECONDS: u64 = 20;
 /// How long after its beginning a bulk flow counts.

@@ -5,7 +5,7 @@
 use lab::LinkSpec;
 use lab::link::{Jitter, LinkConfig, Loss, QueueLimit};
 
-use super::{Against, Figure, Limit, Scenario};
+use super::{Against, Figure, Limit, NOT_BELOW, Scenario};
 
 /// One link: round trip, jitter, loss, rate, and whether it has the deep queue of a mobile one.
 struct Line {
@@ -51,7 +51,7 @@ pub(super) fn all(seconds: u64) -> Vec<Scenario> {
 /// Never below the better link; most of the sum where the links are not too different.
 fn limits(first: &Line, second: &Line) -> Vec<Limit> {
     let alike = first.rtt_ms.abs_diff(second.rtt_ms) <= 100;
-    let mut limits = vec![Limit::at_least(Figure::Against, 1.0)];
+    let mut limits = vec![Limit::at_least(Figure::Against, NOT_BELOW)];
     if alike && first.loss.max(second.loss) <= 0.005 {
         limits.push(Limit::at_least(Figure::Share, 0.90));
     }

@@ -3,7 +3,7 @@
 use lab::LinkSpec;
 use lab::link::{Change, LinkConfig, QueueLimit, Rate, Trace};
 
-use super::{Against, Event, Figure, Limit, Load, Scenario};
+use super::{Against, Event, Figure, Limit, Load, NOT_BELOW, Scenario};
 
 pub(super) fn all(seconds: u64) -> Vec<Scenario> {
     vec![
@@ -54,5 +54,6 @@ fn extreme_spread(seconds: u64) -> Scenario {
     let plain = Scenario::bulk("extreme-spread", links).with(&[Load::Ping]);
     let scenario = Scenario { seconds, against: Against::BetterLink, ..plain };
     let ping = scenario.idle_rtt_ms() + 5.0;
-    scenario.holds([Limit::at_least(Figure::Against, 1.0), Limit::at_most(Figure::Ping, ping)])
+    scenario
+        .holds([Limit::at_least(Figure::Against, NOT_BELOW), Limit::at_most(Figure::Ping, ping)])
 }
