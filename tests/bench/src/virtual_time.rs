@@ -176,7 +176,8 @@ mod tests {
 
         let row = run(&case, Trial::default(), &[]);
 
-        assert!((0.5..1.01).contains(&row.share.unwrap()), "{row:?}");
+        // What waited for a retransmission when counting began counts as well.
+        assert!((0.5..1.1).contains(&row.share.unwrap()), "{row:?}");
         assert_eq!(row.links.len(), 2);
         assert!(row.ping.is_some_and(|ping| ping.lost == 0 && ping.p50_ms >= 20.0), "{row:?}");
         assert!(row.tunnel.header_bytes.is_some_and(|bytes| bytes > 0));
