@@ -7,6 +7,7 @@ use std::{
 
 use engine::{EpochLimits, Trial};
 use shared::{
+    classes::Classes,
     config::{Document, Placed, Table, Wrong, parsed, text, word},
     control::{PrivateKey, PublicKey},
     exit::Error,
@@ -41,6 +42,8 @@ pub(crate) struct Config {
     pub(crate) link_settings: Vec<LinkConfig>,
     /// When we change the keys that we seal with.
     pub(crate) rekey: EpochLimits,
+    /// What goes up in which class, and how.
+    pub(crate) classes: Classes,
     pub(crate) trial: Trial,
 }
 
@@ -77,6 +80,7 @@ impl Config {
         let routes = Routes::read(table);
         let (links, link_settings) = links::read(table);
         let rekey = rekey::read(table);
+        let classes = Classes::read(table);
         let trial = trial::read(table);
         let (server_key, servers) = server?;
         Some(Self {
@@ -88,6 +92,7 @@ impl Config {
             links,
             link_settings,
             rekey,
+            classes,
             trial,
         })
     }
@@ -104,10 +109,13 @@ pub(crate) fn check(path: &Path) -> Result<(), Error> {
         several => format!("{several} server addresses"),
     };
     let mode = config.mode.map_or("the server's", Mode::name);
-    let Config { links, routes, .. } = &config;
+    let Config { links, routes, classes, .. } = &config;
     let path = path.display();
-    writeln!(io::stdout(), "{path}: ok: {addresses}, links {links}, mode {mode}, routes {routes}")
-        .map_err(|error| Error::from_io("write to standard output", &error))
+    writeln!(
+        io::stdout(),
+        "{path}: ok: {addresses}, links {links}, mode {mode}, routes {routes}, {classes}"
+    )
+    .map_err(|error| Error::from_io("write to standard output", &error))
 }
 
 /// Attempts to connect are spread over all of them.
@@ -157,7 +165,8 @@ mod tests {
         let text = format!(
             "{}mode = \"duplicate\"\nroutes = [\"10.0.0.0/8\"]\n\
              links = \"auto\"\nexclude = [\"docker0\"]\n{SERVER}\n\
-             [[link]]\nname = \"wwan0\"\nstatus = \"backup\"\n",
+             [[link]]\nname = \"wwan0\"\nstatus = \"backup\"\n\
+             [[class]]\nname = \"bulk\"\nports = 873\n",
             key()
         );
 
@@ -166,6 +175,7 @@ mod tests {
         assert_eq!(config.mode, Some(Mode::Duplicate));
         assert_eq!(config.routes.to_string(), "10.0.0.0/8");
         assert_eq!(config.links, Links::Auto { exclude: vec!["docker0".to_owned()] });
+        assert_eq!(config.classes.rules.len(), 1);
         assert_eq!(config.servers[1].to_string(), "[2001:db8::1]:4500");
         let wwan = config.link("wwan0");
         assert_eq!(wwan.status, LinkStatus::Backup);

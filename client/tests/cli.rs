@@ -35,8 +35,7 @@ fn a_good_configuration_is_summed_up_in_one_line() {
 
     let shown = good(program(&["check", &file.path()]));
 
-    let expected =
-        "branch.toml: ok: 1 server address, links eth0 wwan0, mode the server's, routes default\n";
+    let expected = "branch.toml: ok: 1 server address, links eth0 wwan0, mode the server's, routes default, 0 class rules\n";
     assert!(shown.ends_with(expected), "{shown}");
 }
 

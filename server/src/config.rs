@@ -10,6 +10,7 @@ use std::{
 use engine::{EpochLimits, Trial};
 use hawser_server::uplink_config::UplinkConfig;
 use shared::{
+    classes::Classes,
     config::{Document, Placed, Table, Wrong, boolean, cidr, listen_address, parsed, text},
     control::PrivateKey,
     exit::Error,
@@ -51,6 +52,8 @@ pub(crate) struct Config {
     pub(crate) uplinks: Vec<UplinkConfig>,
     /// When the server changes the keys that it seals with.
     pub(crate) rekey: EpochLimits,
+    /// What goes down in which class, and how.
+    pub(crate) classes: Classes,
     pub(crate) trial: Trial,
 }
 
@@ -95,6 +98,7 @@ impl Config {
         let client_to_client = table.optional("client_to_client", boolean);
         let uplinks = read_uplinks(table);
         let rekey = rekey::read(table);
+        let classes = Classes::read(table);
         let trial = trial::read(table);
         for (key, members, most) in [
             ("listen", listen.len(), ADDRESSES_MAX),
@@ -122,6 +126,7 @@ impl Config {
             client_to_client: client_to_client.is_some_and(Placed::into_inner),
             uplinks,
             rekey,
+            classes,
             trial,
         })
     }
@@ -149,12 +154,12 @@ pub(crate) fn check(path: &Path) -> Result<(), Error> {
         let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
         return Err(Error::configuration(texts.join("\n")));
     }
-    let Config { listen, pools, mode, routes, uplinks, .. } = &config;
+    let Config { listen, pools, mode, routes, uplinks, classes, .. } = &config;
     let listen: Vec<String> = listen.iter().map(ToString::to_string).collect();
     let pools: Vec<String> = pools.networks().map(|pool| pool.to_string()).collect();
     writeln!(
         io::stdout(),
-        "{}: ok: listens on {}, pool {}, mode {mode}, routes {routes}, {}, {}",
+        "{}: ok: listens on {}, pool {}, mode {mode}, routes {routes}, {classes}, {}, {}",
         path.display(),
         listen.join(" "),
         pools.join(" "),

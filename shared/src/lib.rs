@@ -1,5 +1,6 @@
 //! What client and server share: the driver, the control plane, host state, status.
 
+pub mod classes;
 pub mod clock;
 pub mod config;
 pub mod control;

@@ -140,6 +140,7 @@ mod tests {
             source: source.parse().expect("an address"),
             destination: destination.parse().expect("an address"),
             protocol: 17,
+            dscp: 0,
             transport: 20,
             len: 28,
             ports: 0,

@@ -25,6 +25,8 @@ pub(crate) struct Headers {
     pub(crate) source: IpAddr,
     pub(crate) destination: IpAddr,
     pub(crate) protocol: u8,
+    /// The differentiated services code point, below 64 (RFC 2474).
+    pub(crate) dscp: u8,
     /// Where the transport header begins.
     pub(crate) transport: usize,
     /// The packet's length as its IP header states it.
@@ -63,6 +65,7 @@ impl Headers {
                 source: address(12),
                 destination: address(16),
                 protocol: fixed[9],
+                dscp: fixed[1] >> 2,
                 transport,
                 len,
                 ports: 0,
@@ -89,6 +92,7 @@ impl Headers {
                 source: address(8),
                 destination: address(24),
                 protocol,
+                dscp: (fixed[0] & 0xf) << 2 | fixed[1] >> 6,
                 transport,
                 len,
                 ports: 0,
@@ -318,6 +322,17 @@ mod tests {
 
         assert_eq!(Ecn::of(&packet), Ecn::Ce);
         assert_eq!(checksum::finish(checksum::sum(&packet[..20])), 0);
+    }
+
+    #[test]
+    fn the_mark_is_read_beside_the_congestion_bits() {
+        let mut v4 = udp4();
+        v4[1] = 46 << 2 | 0b11;
+        let mut v6 = vec![0x6b, 0xbf, 0, 0, 0, 0, 59, 64];
+        v6.extend([0; 32]);
+
+        assert_eq!([&v4[..], &v6].map(|p| Headers::parse(p).expect("well-formed").dscp), [46; 2]);
+        assert_eq!([&v4[..], &v6].map(Ecn::of), [Ecn::Ce; 2]);
     }
 
     fn udp4() -> [u8; 28] {

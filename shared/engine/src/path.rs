@@ -7,6 +7,8 @@ use crate::time::Span;
 mod gauge;
 pub(crate) mod mtu;
 mod policer;
+pub(crate) mod progress;
+mod rival;
 pub(crate) mod rtt;
 pub(crate) mod sent;
 pub(crate) mod window;

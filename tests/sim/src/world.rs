@@ -38,6 +38,8 @@ pub struct World {
     ends: [End; 2],
     lines: Vec<Line>,
     flows: Vec<[Box<dyn Flow>; 2]>,
+    /// Conversations of others, over one link each and through no tunnel.
+    neighbours: Vec<(usize, [Box<dyn Flow>; 2])>,
     ledger: Ledger,
     notices: StdRng,
     notice_delay_max: u64,
@@ -69,6 +71,7 @@ impl World {
             now: 0,
             ends,
             flows: Vec::new(),
+            neighbours: Vec::new(),
             ledger: Ledger::default(),
             notices: StdRng::seed_from_u64(seeds.random()),
             notice_delay_max: config.notice_delay_max,
@@ -117,6 +120,24 @@ impl World {
         self.flows.push([client, server]);
         self.settle();
         self.flows.len() - 1
+    }
+
+    /// Adds a conversation of others that share a link with the tunnel.
+    pub fn add_neighbour(
+        &mut self,
+        line: usize,
+        client: Box<dyn Flow>,
+        server: Box<dyn Flow>,
+    ) -> usize {
+        self.neighbours.push((line, [client, server]));
+        self.settle();
+        self.neighbours.len() - 1
+    }
+
+    /// What both sides of a neighbours' conversation report.
+    pub fn neighbours(&self, neighbour: usize) -> [Report; 2] {
+        let (_, sides) = &self.neighbours[neighbour];
+        [sides[CLIENT].report(), sides[SERVER].report()]
     }
 
     /// Hands a packet to one end's engine, as its TUN device would.
@@ -252,7 +273,8 @@ impl World {
     fn next_event(&self) -> Option<u64> {
         let ends = self.ends.iter().map(|end| end.next_event(self.now));
         let lines = self.lines.iter().filter_map(Line::next_due);
-        let flows = self.flows.iter().flatten().filter_map(|flow| flow.poll_timeout());
+        let others = self.neighbours.iter().flat_map(|(_, sides)| sides);
+        let flows = self.flows.iter().flatten().chain(others).filter_map(|it| it.poll_timeout());
         let next = ends.chain(lines).chain(flows).min()?;
         (next < u64::MAX).then_some(next)
     }
@@ -262,6 +284,13 @@ impl World {
         for line in 0..self.lines.len() {
             for direction in [CLIENT, SERVER] {
                 while let Some(flying) = self.lines[line].pop(self.now, direction) {
+                    if flying.foreign {
+                        let packet = &flying.datagram.bytes;
+                        for (_, sides) in self.neighbours.iter_mut().filter(|it| it.0 == line) {
+                            sides[1 - direction].handle_packet(self.now, packet);
+                        }
+                        continue;
+                    }
                     if let Some(index) = flying.sending {
                         self.lines[line].sendings[direction][index].arrived = true;
                     }
@@ -299,6 +328,14 @@ impl World {
                 while let Some(packet) = side.poll_packet(self.now) {
                     let offload = Offload { segment: packet.segment_size, checksum: None };
                     end.session.outbound.handle_packet(now, offload, &packet.bytes);
+                    busy = true;
+                }
+            }
+        }
+        for (line, sides) in &mut self.neighbours {
+            for (direction, side) in sides.iter_mut().enumerate() {
+                while let Some(packet) = side.poll_packet(self.now) {
+                    self.lines[*line].push_foreign(self.now, direction, packet);
                     busy = true;
                 }
             }
@@ -350,7 +387,7 @@ impl World {
                     line.sendings[index].len() - 1
                 });
                 let datagram = Datagram { bytes: bytes.to_vec(), source, ecn: transmit.ecn };
-                line.push(*now, index, Flying { datagram, sending }, to);
+                line.push(*now, index, Flying { datagram, sending, foreign: false }, to);
             }
         }
         busy

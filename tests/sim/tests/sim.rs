@@ -10,6 +10,7 @@ mod sim {
     mod links;
     mod model;
     mod mtu;
+    mod neighbours;
     mod random;
     mod rebinding;
     mod release;

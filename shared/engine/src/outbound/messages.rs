@@ -164,7 +164,7 @@ impl Outbound {
     }
 
     /// Whether the receiver is to wait for what is sent again: not where each packet has a copy.
-    fn repairs(&self) -> bool {
+    pub(super) fn repairs(&self) -> bool {
         self.scheduler.repairs() && self.has_alternatives()
     }
 

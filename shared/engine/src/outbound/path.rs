@@ -205,9 +205,11 @@ impl Path {
     }
 
     /// How long others may have to wait, for order's sake, for what this path carries, given the
-    /// least delay of any path and how long a retransmission takes.
+    /// least delay of any path and how long a retransmission takes. The queue that others may keep up on
+    /// it counts as well.
     pub(super) fn straggle(&self, soonest: i64, repair: Span) -> Span {
-        let most = self.window.delay_most().map_or(0, |most| (most - soonest).max(0));
+        let most = self.window.delay_most().max(self.delay);
+        let most = most.map_or(0, |most| most.saturating_sub(soonest).max(0));
         let repair = if self.window.is_lossy() { repair } else { Span::ZERO };
         Span(most as u64) + repair
     }

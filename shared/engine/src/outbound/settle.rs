@@ -6,8 +6,8 @@ use crate::{
     path::{
         FourTuple, PathId, PathState,
         mtu::MTU_MIN,
+        progress::Progress,
         sent::{Content, Messages, Segment, Sent},
-        window::Progress,
     },
     time::{Span, Time},
     wire::feedback::Report,
@@ -59,6 +59,7 @@ impl Outbound {
 
     /// Feeds the path's window and delay.
     fn on_progress(&mut self, now: Time, id: PathId, report: &Report, lost: u64) {
+        let repairs = self.repairs();
         let Some(path) = self.path_mut(id) else { return };
         let bytes = u64::from(report.bytes.wrapping_sub(path.bytes_reported));
         // Reports may overtake each other on different paths: an older one says nothing more.
@@ -82,6 +83,7 @@ impl Outbound {
             delay_mean: delay,
             delay_min: i64::from(report.delay_min),
             lost,
+            repairs,
             marked,
             rtt: path.rtt.smoothed(),
             rtt_min: path.rtt.minimum().unwrap_or(path.rtt.smoothed()),

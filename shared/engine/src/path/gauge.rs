@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use super::window::Progress;
+use super::progress::Progress;
 use crate::time::{Span, Time};
 
 /// The measurements of one path. Delays are one-way, in microseconds; the clocks' offset is unknown,
@@ -16,6 +16,8 @@ pub(super) struct Gauge {
     /// Smallest delay of late, per half of its memory: [older, newer].
     base: [i64; 2],
     base_at: Time,
+    /// Whether it is kept as it is, for others keep a queue up.
+    base_kept: bool,
     /// How much the path jitters: what it adds to the smallest delay on average, without a queue.
     jitter: f64,
     /// Mean distance of a delay from where the two before point, and from the smallest of its interval.
@@ -57,6 +59,7 @@ impl Gauge {
             peer_at: None,
             base: [i64::MAX; 2],
             base_at: Time::ZERO,
+            base_kept: false,
             jitter: 0.0,
             steps: [0.0; 2],
             steps_seen: 0,
@@ -138,8 +141,14 @@ impl Gauge {
     pub(super) fn on_new_route(&mut self) {
         self.forget();
         self.base = [i64::MAX; 2];
+        self.base_kept = false;
         self.delays_before = None;
         (self.standing, self.lately) = (0.0, 0.0);
+    }
+
+    /// Keeps the smallest delay for as long as nothing smaller is seen, or lets it age.
+    pub(super) fn keep_base(&mut self, kept: bool) {
+        self.base_kept = kept;
     }
 
     /// What another path had on its way is sent again on this one.
@@ -184,7 +193,7 @@ impl Gauge {
     }
 
     fn track_base(&mut self, now: Time, delay: i64) {
-        if now.since(self.base_at) > BASE_AGE / 2 {
+        if now.since(self.base_at) > BASE_AGE / 2 && !self.base_kept {
             self.base = [self.base[1], i64::MAX];
             self.base_at = now;
         }

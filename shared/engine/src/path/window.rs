@@ -9,6 +9,8 @@
 use super::{
     gauge::Gauge,
     policer::{Loss, Policer},
+    progress::Progress,
+    rival::{Look, Rival, Stance},
 };
 use crate::time::{Span, Time};
 
@@ -17,6 +19,7 @@ use crate::time::{Span, Time};
 pub(crate) struct Window {
     gauge: Gauge,
     policer: Policer,
+    rival: Rival,
     /// Bytes that may be on their way.
     size: f64,
     /// Bytes a second to send; 0 before the first report.
@@ -39,29 +42,12 @@ pub(crate) struct Window {
     fixed: bool,
 }
 
-/// What feedback tells the window.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Progress {
-    /// Bytes that arrived since the feedback before.
-    pub(crate) bytes: u64,
-    /// The peer's clock when the newest of them arrived, low half.
-    pub(crate) received_at: u32,
-    pub(crate) delay_mean: i64,
-    pub(crate) delay_min: i64,
-    /// Bytes found lost with this feedback.
-    pub(crate) lost: u64,
-    /// Whether the network marked congestion.
-    pub(crate) marked: bool,
-    /// Smoothed and smallest round-trip time.
-    pub(crate) rtt: Span,
-    pub(crate) rtt_min: Span,
-}
-
 impl Window {
     pub(crate) fn new() -> Self {
         Self {
             gauge: Gauge::new(),
             policer: Policer::default(),
+            rival: Rival::default(),
             size: INITIAL as f64,
             pace: 0.0,
             capacity: 0.0,
@@ -190,6 +176,20 @@ impl Window {
         let wanted = self.wanted_pace(progress);
         let gain = (elapsed.0 as f64 / progress.rtt_min.0.max(1) as f64).min(0.5);
         self.pace += gain * (wanted - self.pace);
+        match self.stance(now, progress) {
+            Stance::Alone => {}
+            Stance::Less => self.pace = self.pace.min(TRIAL * self.capacity),
+            Stance::Contest(window) => {
+                // What is not sent again, inner senders hear of: they fight for themselves.
+                self.size = if progress.repairs { window.min(SIZE_MAX) } else { SIZE_MAX };
+                self.pace = PACE_GAIN * self.size / progress.rtt.as_secs_f64().max(loop_time);
+                return false;
+            }
+            Stance::Longer => {
+                self.on_new_route();
+                return true;
+            }
+        }
         self.cut(now, progress);
         let least = self.floor(now, progress);
         self.pace = self.pace.max(least / loop_time);
@@ -239,6 +239,26 @@ impl Window {
         self.capacity =
             (self.capacity * (1.0 + gain * growth)).min((2.0 * rate).max(self.capacity));
         self.growth = (self.growth * (1.0 + 0.5 * gain)).min(GROWTH_MAX);
+    }
+
+    /// How to send, given what others may send on the link.
+    fn stance(&mut self, now: Time, progress: &Progress) -> Stance {
+        let look = Look {
+            queue: self.gauge.standing(),
+            target: self.target(),
+            rtt: progress.rtt,
+            lost: progress.lost > 0 || progress.marked,
+            limited: self.limited > 0.5,
+            rate: self.gauge.rate(),
+        };
+        let stance = self.rival.stance(now, &look);
+        self.gauge.keep_base(self.rival.is_there());
+        if let Stance::Contest(_) = stance {
+            // Our part of what the link carries is all that can be known.
+            self.capacity = self.gauge.rate();
+            self.start = false;
+        }
+        stance
     }
 
     /// Loss without a queue is a policer's, perhaps.
@@ -321,6 +341,9 @@ const SIZE_MAX: f64 = 60e6;
 /// sigma, and one draw in a hundred is beyond 2.6 sigma.
 const JITTERS_MOST: f64 = 3.0;
 
+/// What is sent to see whether a queue goes, as a share of what the path carries.
+const TRIAL: f64 = 0.7;
+
 /// The queue that we want on a path without jitter, in microseconds.
 const TARGET: f64 = 4_000.0;
 
@@ -355,134 +378,4 @@ const IDLE: Span = Span::millis(500);
 const REBASE_AFTER: Span = Span::secs(1);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_window_grows_to_what_the_link_carries_and_leaves_a_small_queue() {
-        let link = drive(&mut Window::new(), 12_500_000, Span::millis(20), 400);
-
-        assert!((12.0e6..12.6e6).contains(&link.rate), "rate {}", link.rate);
-        assert!(link.queue < 10_000.0, "queue {} us", link.queue);
-    }
-
-    #[test]
-    fn no_report_upsets_the_window() {
-        let mut window = Window::new();
-        for (step, rtt) in
-            [Span(0), Span::millis(5), Span::secs(40)].into_iter().cycle().enumerate()
-        {
-            if step == 60 {
-                break;
-            }
-            let delay = if step % 7 == 0 { i64::from(i32::MIN) } else { i64::from(i32::MAX) };
-            window.on_feedback(
-                Time(step as u64 * 31_000),
-                &Progress {
-                    bytes: 1 << 31,
-                    received_at: step as u32 * 31_000,
-                    delay_mean: delay,
-                    delay_min: delay,
-                    lost: u64::from(u32::MAX),
-                    marked: step % 2 == 0,
-                    rtt,
-                    rtt_min: rtt,
-                },
-            );
-            assert!(window.size.is_finite() && window.size <= SIZE_MAX);
-        }
-    }
-
-    #[test]
-    fn an_idle_path_keeps_its_window() {
-        let mut window = Window::new();
-        drive(&mut window, 12_500_000, Span::millis(20), 400);
-        let before = window.size();
-
-        for step in 0..100 {
-            window.on_feedback(
-                Time(10_000_000 + step * 100_000),
-                &Progress {
-                    bytes: 200,
-                    received_at: (10_000_000 + step * 100_000) as u32,
-                    delay_mean: 10_000,
-                    delay_min: 10_000,
-                    lost: 0,
-                    marked: false,
-                    rtt: Span::millis(20),
-                    rtt_min: Span::millis(20),
-                },
-            );
-        }
-
-        assert!(window.size() >= before * 9 / 10, "{} of {before}", window.size());
-    }
-
-    #[test]
-    fn a_path_with_a_standing_queue_is_paced_at_what_arrives() {
-        let mut window = Window::new();
-        let rtt = Span::millis(20);
-        drive(&mut window, 12_500_000, rtt, 400);
-        let free = window.pace(rtt);
-        let report = |at: u64, delay| Progress {
-            bytes: 12_500_000 / 200,
-            received_at: at as u32,
-            delay_mean: delay,
-            delay_min: delay,
-            lost: 0,
-            marked: false,
-            rtt,
-            rtt_min: rtt,
-        };
-
-        for step in 0..40 {
-            let at = 2_000_000 + step * 5_000;
-            window.on_feedback(Time(at), &report(at, 15_000));
-        }
-
-        assert!(window.is_saturated());
-        let pace = window.pace(rtt) as f64;
-        assert!((12.0e6..13.0e6).contains(&pace), "{pace}, and {free} without a queue");
-        for step in 0..40 {
-            let at = 2_200_000 + step * 5_000;
-            window.on_feedback(Time(at), &report(at, 10_000));
-        }
-        assert!(!window.is_saturated() && window.pace(rtt) >= 12_500_000);
-    }
-
-    struct Link {
-        rate: f64,
-        queue: f64,
-    }
-
-    /// A fluid link with unlimited demand: what exceeds the rate queues up.
-    fn drive(window: &mut Window, rate: u64, rtt: Span, steps: u64) -> Link {
-        let step = FEEDBACK_INTERVAL;
-        let mut link = Link { rate: 0.0, queue: 0.0 };
-        let capacity = step.carries(rate) as f64;
-        for index in 0..steps {
-            let pipe = rtt.carries(rate) as f64;
-            // Feedback comes in steps, so on average half a step's worth is acknowledged late.
-            let standing = (window.size() as f64 - pipe - capacity).max(0.0);
-            link.queue = standing / rate as f64 * 1e6;
-            let delivered = capacity.min(window.size() as f64 * step.0 as f64 / rtt.0 as f64);
-            let delay = (rtt.0 / 2) as i64 + link.queue as i64;
-            window.on_refused();
-            window.on_feedback(
-                Time(index * step.0),
-                &Progress {
-                    bytes: delivered as u64,
-                    received_at: (index * step.0) as u32,
-                    delay_mean: delay,
-                    delay_min: delay,
-                    lost: 0,
-                    marked: false,
-                    rtt: rtt + Span(link.queue as u64),
-                    rtt_min: rtt,
-                },
-            );
-            link.rate = delivered / step.as_secs_f64();
-        }
-        link
-    }
-}
+mod tests;

@@ -6,6 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use engine::Ecn;
 use lab::link::{Link, LinkConfig};
 
+use crate::packet::Packet;
+
 /// A datagram on a link.
 #[derive(Clone, Debug)]
 pub struct Datagram {
@@ -48,6 +50,8 @@ pub(super) struct Flying {
     pub(super) datagram: Datagram,
     /// Its index among the sendings, if they are kept.
     pub(super) sending: Option<usize>,
+    /// Whether it is a packet of neighbours.
+    pub(super) foreign: bool,
 }
 
 /// Somebody on the path who sends each of the client's datagrams from his own address, so that his
@@ -110,6 +114,16 @@ impl Line {
         let _ = self.links[direction].push(now, flying, len + HEADERS, 0);
     }
 
+    /// Takes a neighbour's packet into the link.
+    pub(super) fn push_foreign(&mut self, now: u64, direction: usize, packet: Packet) {
+        for bytes in packet.into_segments() {
+            let len = bytes.len();
+            let datagram = Datagram { bytes, source: self.source, ecn: Ecn::NotEct };
+            let flying = Flying { datagram, sending: None, foreign: true };
+            let _ = self.links[direction].push(now, flying, len, 0);
+        }
+    }
+
     /// The next datagram that arrives at the end of a direction.
     pub(super) fn pop(&mut self, now: u64, direction: usize) -> Option<Flying> {
         if direction == super::CLIENT
@@ -119,6 +133,9 @@ impl Line {
                 return Some(original);
             }
             let original = self.links[direction].pop(now)?;
+            if original.foreign {
+                return Some(original);
+            }
             let mut copy = original.clone();
             copy.datagram.source = copier_address(self.index);
             copier.originals.push_back((now + copier.lead, original));

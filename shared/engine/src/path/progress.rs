@@ -1,0 +1,23 @@
+//! What feedback tells a path.
+
+use crate::time::Span;
+
+/// What a report says that the one before did not.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Progress {
+    /// Bytes that arrived since the feedback before.
+    pub(crate) bytes: u64,
+    /// The peer's clock when the newest of them arrived, low half.
+    pub(crate) received_at: u32,
+    pub(crate) delay_mean: i64,
+    pub(crate) delay_min: i64,
+    /// Bytes found lost with this feedback.
+    pub(crate) lost: u64,
+    /// Whether the network marked congestion.
+    pub(crate) marked: bool,
+    /// Whether what is lost is sent again.
+    pub(crate) repairs: bool,
+    /// Smoothed and smallest round-trip time.
+    pub(crate) rtt: Span,
+    pub(crate) rtt_min: Span,
+}
