@@ -44,6 +44,7 @@ mod path;
 mod settle;
 mod standing;
 mod watch;
+mod worth;
 
 pub use self::epoch::EpochLimits;
 

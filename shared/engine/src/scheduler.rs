@@ -24,8 +24,8 @@ pub(crate) struct PathView {
     pub(crate) full_for: Span,
     /// How long what is sent on it takes to arrive, beyond what the fastest path takes.
     pub(crate) delay: Span,
-    /// How long others may have to wait, for order's sake, for what it carries.
-    pub(crate) straggle: Span,
+    /// Whether it is too far behind for what has to be in order.
+    pub(crate) far: bool,
     /// How long it takes, as a guess, until it can send again.
     pub(crate) wait: Span,
     /// The longest inner packet it carries.
@@ -155,7 +155,7 @@ mod tests {
             room: true,
             full_for: Span::ZERO,
             delay: Span::ZERO,
-            straggle: Span::ZERO,
+            far: false,
             wait: Span::ZERO,
             packet_max: 1438,
         }

@@ -3,6 +3,7 @@
 use super::{Note, Outbound, path::Path};
 use crate::{
     class::Class,
+    inbound::HOLD_MAX,
     ingress::{Head, Ingress},
     packet::Ecn,
     path::{
@@ -359,7 +360,7 @@ impl Turn {
                 room: false,
                 full_for: path.full_since.map_or(Span::ZERO, |since| now.since(since)),
                 delay,
-                straggle: path.straggle(soonest, repair),
+                far: path.straggle(soonest, repair) > HOLD_MAX || path.worth.is_denied(now),
                 wait: Span::ZERO,
                 packet_max: path.packet_max(),
             });

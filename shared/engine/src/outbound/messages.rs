@@ -168,13 +168,14 @@ impl Outbound {
         self.schedulers.iter().any(|it| it.repairs()) && self.has_alternatives()
     }
 
-    /// Whether there is more than one path: on a lone one nothing is sent again, for there the
-    /// tunnel is to behave like the link.
+    /// Whether there is more than one path, or a lone one that loses packets all the time. On a lone one
+    /// that does not, nothing is sent again, for there the tunnel is to behave like the link.
     pub(super) fn has_alternatives(&self) -> bool {
-        let held = self.paths.iter().flatten().filter(|path| {
+        let mut held = self.paths.iter().flatten().filter(|path| {
             matches!(path.state, PathState::Probation | PathState::Suspect | PathState::Up)
         });
-        held.count() > 1 && !self.trial.has(Ablation::NoRepair)
+        let lossy = held.next().is_some_and(|first| first.window.is_lossy());
+        (lossy || held.next().is_some()) && !self.trial.has(Ablation::NoRepair)
     }
 
     fn send_messages(&mut self, now: Time, id: PathId, payload: Payload) {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{batch::Batch, data::GIVE_UP_AFTER};
+use super::{batch::Batch, data::GIVE_UP_AFTER, worth::Worth};
 use crate::{
     path::{
         FourTuple, PathId, PathState,
@@ -58,6 +58,7 @@ pub(super) struct Path {
     pub(super) bytes_arrived: u64,
     pub(super) ce_reported: u16,
     pub(super) batch: Batch,
+    pub(super) worth: Worth,
     /// Whether the socket takes nothing at the moment.
     pub(super) blocked: bool,
     pub(super) stats: PathSent,
@@ -148,6 +149,7 @@ impl Path {
             bytes_arrived: 0,
             ce_reported: 0,
             batch: Batch::default(),
+            worth: Worth::default(),
             blocked: false,
             stats: PathSent::default(),
         }

@@ -33,6 +33,8 @@ pub(super) struct Gauge {
     /// The share of bytes lost over the last round trip, and over some seconds.
     lost: f64,
     lost_long: f64,
+    /// Whether that is what radios lose, all the time.
+    lossy: bool,
     standing: f64,
     /// The least queue over the time that the rate is measured over.
     emptiest: f64,
@@ -69,6 +71,7 @@ impl Gauge {
             rate_best: 0.0,
             lost: 0.0,
             lost_long: 0.0,
+            lossy: false,
             standing: 0.0,
             emptiest: 0.0,
             lately: 0.0,
@@ -124,7 +127,7 @@ impl Gauge {
 
     /// Whether the path loses packets as radios do, all the time.
     pub(super) fn is_lossy(&self) -> bool {
-        self.lost_long > LOSSY
+        self.lossy
     }
 
     /// How far back rates are measured.
@@ -184,7 +187,11 @@ impl Gauge {
             delay_min: progress.delay_min,
         });
         let share = progress.lost as f64 / (progress.bytes + progress.lost).max(1) as f64;
-        self.lost_long += (share - self.lost_long) / LOSS_MEMORY;
+        // What is lost while a queue stands, it overflowed with.
+        if self.standing < OVERFLOW + 2.0 * self.jitter {
+            self.lost_long += (share - self.lost_long) / LOSS_MEMORY;
+        }
+        self.lossy = self.lost_long > if self.lossy { LOSSY_STILL } else { LOSSY };
         self.track_base(now, progress.delay_min);
         self.track_jitter(progress);
         self.track_rate(at + elapsed, progress.rtt);
@@ -272,6 +279,12 @@ const LOSS_MEMORY: f64 = 400.0;
 
 /// With this loss, a link of 50 Mbit/s loses a packet in each quarter of a second.
 const LOSSY: f64 = 0.001;
+
+/// It stays so down to this, or what depends on it would change all the time.
+const LOSSY_STILL: f64 = 0.000_3;
+
+/// A longer queue may overflow, in microseconds.
+const OVERFLOW: f64 = 15_000.0;
 
 /// A shorter queue is a burst, or the noise of clocks.
 const BUSY: f64 = 1_000.0;

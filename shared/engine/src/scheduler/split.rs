@@ -6,15 +6,14 @@
 //! would not be waited for: what it carried would be taken for lost, and cost more than it adds.
 
 use super::{Choice, PacketView, PathView, Scheduler, eligible};
-use crate::{inbound::HOLD_MAX, time::Span};
+use crate::time::Span;
 
 pub(super) struct Split;
 
 impl Scheduler for Split {
     fn select(&self, packet: &PacketView, paths: &[PathView]) -> Choice {
-        let in_time = |path: &&PathView| path.straggle <= HOLD_MAX;
-        let some = eligible(packet, paths).any(|path| in_time(&path));
-        let usable = || eligible(packet, paths).filter(|path| !some || in_time(path));
+        let some = eligible(packet, paths).any(|path| !path.far);
+        let usable = || eligible(packet, paths).filter(|path| !some || !path.far);
         let ready = usable().filter(|path| path.room).min_by_key(|path| path.delay);
         let Some(ready) = ready else { return Choice::Wait };
         let best = usable().map(|path| path.delay + path.wait).min();
@@ -55,7 +54,7 @@ mod tests {
     fn a_path_too_far_behind_for_order_carries_something_only_if_no_other_can() {
         let standing = PacketView { len: 1000, backlogged: true, copy: false };
         let fast = PathView { room: false, ..path(0, 0) };
-        let far = PathView { straggle: Span::millis(180), ..path(1, 0) };
+        let far = PathView { far: true, ..path(1, 0) };
 
         assert_eq!(Split.select(&standing, &[fast, far]), Choice::Wait);
         assert_eq!(Split.select(&standing, &[far]), Choice::One(PathId(1)));

@@ -1,0 +1,135 @@
+//! Whether a path that is far behind the others is worth its delay.
+//!
+//! For order's sake a flow that uses it is as slow as it. A sender whose window does not grow with that (BBR
+//! takes the smallest round trip that it has seen for its own) then sends less than the near path alone
+//! would carry. So a far path is on trial: if no more arrives by all paths together than the near one
+//! carries, it is left out, each time for longer.
+
+use super::Outbound;
+use crate::{
+    path::PathState,
+    time::{Span, Time},
+};
+
+/// What was seen while a far path carried packets.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Worth {
+    /// Since when it has.
+    since: Option<Time>,
+    /// When it was last judged, and the bytes that had arrived by all paths by then.
+    judged_at: Time,
+    arrived: u64,
+    left_out_until: Time,
+    /// How often it was found of no worth since it last was of some.
+    failures: u32,
+}
+
+impl Worth {
+    /// Whether the path is left out.
+    pub(super) fn is_denied(&self, now: Time) -> bool {
+        now < self.left_out_until
+    }
+
+    /// Looks at a path that is used, or is not. `arrived` and `near` are the bytes that came by all paths
+    /// so far, and the bytes a second that the near path carries.
+    fn judge(&mut self, now: Time, used: bool, arrived: u64, near: f64) {
+        if !used {
+            self.since = None;
+            return;
+        }
+        let Some(since) = self.since else {
+            (self.since, self.judged_at, self.arrived) = (Some(now), now, arrived);
+            return;
+        };
+        let elapsed = now.since(self.judged_at);
+        if elapsed < PERIOD {
+            return;
+        }
+        let rate = (arrived - self.arrived) as f64 / elapsed.as_secs_f64();
+        (self.judged_at, self.arrived) = (now, arrived);
+        if now.since(since) < GRACE {
+            return;
+        }
+        if rate >= near {
+            self.failures = 0;
+        } else {
+            self.left_out_until = now + LEFT_OUT * (1 << self.failures.min(FAILURES_MAX));
+            self.failures += 1;
+            self.since = None;
+        }
+    }
+}
+
+impl Outbound {
+    /// Keeps account of the worth of each path that is far behind the nearest.
+    pub(super) fn review_worth(&mut self, now: Time) {
+        let up = || self.paths.iter().flatten().filter(|path| path.state == PathState::Up);
+        let known = || up().filter(|path| path.window.delay_least().is_some());
+        let Some(near) = known().min_by_key(|path| path.window.delay_least()) else { return };
+        let (near_id, carries) = (near.id, near.window.capacity());
+        let soonest = near.window.delay_least().unwrap_or_default();
+        let repair = near.rtt.smoothed();
+        let arrived = self.paths.iter().flatten().map(|path| path.bytes_arrived).sum();
+        for path in self.paths.iter_mut().flatten() {
+            let far = path.id != near_id && path.straggle(soonest, repair) > FAR;
+            let used = far && path.live && now.since(path.data_at) < USED;
+            path.worth.judge(now, used, arrived, carries);
+        }
+    }
+}
+
+/// A path that is less far behind does no harm worth speaking of.
+const FAR: Span = Span::millis(60);
+
+/// A path that has carried nothing for so long is not used.
+const USED: Span = Span::millis(500);
+
+/// How long a far path may be of no worth, while senders get used to it, and how long it is looked at then.
+const GRACE: Span = Span::secs(4);
+const PERIOD: Span = Span::secs(2);
+
+/// For how long it is left out, at first; doubled each time, six times at most.
+const LEFT_OUT: Span = Span::secs(15);
+const FAILURES_MAX: u32 = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_far_path_that_adds_nothing_is_left_out_for_longer_and_longer() {
+        let mut worth = Worth::default();
+        let denials = run(&mut worth, 0..120, |_| 0.8);
+        assert_eq!(denials.first(), Some(&4));
+        let gaps: Vec<u64> = denials.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(gaps.windows(2).all(|pair| pair[1] > pair[0]), "{gaps:?}");
+    }
+
+    #[test]
+    fn one_that_adds_something_after_a_while_stays() {
+        assert!(
+            run(&mut Worth::default(), 0..120, |second| if second < 2 { 0.4 } else { 1.4 })
+                .is_empty()
+        );
+    }
+
+    /// The seconds in which a path begins to be left out, given what arrives of what the near one carries.
+    fn run(
+        worth: &mut Worth,
+        seconds: std::ops::Range<u64>,
+        share: impl Fn(u64) -> f64,
+    ) -> Vec<u64> {
+        let (mut arrived, mut denials, mut before) = (0.0, Vec::new(), false);
+        for tick in seconds.start * 20..seconds.end * 20 {
+            let now = Time(tick * 50_000);
+            arrived += share(tick / 20) * 1e6 / 20.0;
+            let denied = worth.is_denied(now);
+            worth.judge(now, !denied, arrived as u64, 1e6);
+            if worth.is_denied(now) && !before {
+                denials.push(tick / 20);
+            }
+            before = worth.is_denied(now);
+        }
+        denials
+    }
+}
