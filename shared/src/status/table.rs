@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use self::units::{age, bits, bytes, count, share};
-use super::{Path, PathDirection, Session, Snapshot, Traffic, Uplink};
+use super::{
+    Path, PathDirection, Session, Snapshot, Traffic, Uplink,
+    units::{age, bits, bytes, count, share},
+};
 use crate::grid::{Cell, Colour, Grid};
-
-mod units;
 
 /// Everything about one program. `now` is in seconds since 1970.
 pub(super) fn render(snapshot: &Snapshot, now: u64, colour: Colour) -> String {
