@@ -60,8 +60,7 @@ impl Window {
     /// Whether the path would lose as much if less were sent: it loses all the time, no queue stands,
     /// and it was not slowed down for loss that it caused.
     pub(crate) fn loses_by_itself(&self) -> bool {
-        let caused = self.start
-            || self.rival.is_there()
+        let caused = self.rival.is_there()
             || self.policer.rate().is_some()
             || self.cut_at > Time::ZERO && self.reported_at.since(self.cut_at) < CAUSED;
         self.gauge.is_lossy() && self.gauge.standing() <= self.target() && !caused
@@ -122,11 +121,11 @@ mod tests {
         feed(&mut window, 0..200, |step| if step < 40 { 10_000 } else { 13_000 }, 0);
         assert!(!window.loses_by_itself());
 
-        feed(&mut window, 200..800, |_| 13_000, 120);
+        feed(&mut window, 200..1_800, |_| 13_000, 120);
         assert!(window.loses_by_itself());
         assert!((0.010..0.013).contains(&window.lost()), "{}", window.lost());
 
-        feed(&mut window, 800..900, |_| 60_000, 120);
+        feed(&mut window, 1_800..1_900, |_| 60_000, 120);
         assert!(!window.loses_by_itself(), "with a queue it may be ours");
     }
 
@@ -166,7 +165,7 @@ mod tests {
 
     fn progress(step: u64, delay: i64, lost: u64) -> Progress {
         Progress {
-            bytes: 10_000 - lost,
+            bytes: 10_000_u64.saturating_sub(lost),
             received_at: (step * 5_000) as u32,
             delay_mean: delay,
             delay_min: delay,
