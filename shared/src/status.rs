@@ -17,10 +17,14 @@ pub use self::{
 
 mod command;
 mod instance;
+mod interval;
+mod live;
 mod query;
+mod screen;
 mod socket;
 mod table;
 pub(crate) mod units;
+mod watch;
 
 /// The version of the JSON form.
 pub const VERSION: u32 = 1;
