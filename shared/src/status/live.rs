@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, time::Duration};
 
 use super::{
-    PathDirection, Snapshot, Traffic, interval,
+    Path, PathDirection, Snapshot, Traffic, interval,
     interval::{Added, PathInterval, SessionInterval, WayInterval},
     units::{age, count, lasting, share},
 };
@@ -75,9 +75,7 @@ impl Live<'_> {
         let head = ["LINK", "WAY", "STATE", "MBIT/S", "LOSS", "QUEUE", "RTT", "WHY NOT MORE"];
         let mut grid = Grid::new(&head);
         for it in paths {
-            let link = if it.path.link.is_empty() { "-" } else { &it.path.link };
-            let status = if it.path.status == "backup" { " (backup)" } else { "" };
-            let mut link = Cell::text(format!("{link}{status}"));
+            let mut link = Cell::text(link(it.path));
             for (way, direction, rates) in
                 [("up", &it.path.up, &it.up), ("down", &it.path.down, &it.down)]
             {
@@ -88,6 +86,16 @@ impl Live<'_> {
         }
         grid.render("  ", self.colour)
     }
+}
+
+/// The client's interface; its address where that is all that is known.
+fn link(path: &Path) -> String {
+    let name = match path.remote {
+        _ if !path.link.is_empty() => path.link.clone(),
+        Some(remote) => remote.to_string(),
+        None => "-".to_owned(),
+    };
+    if path.status == "backup" { format!("{name} (backup)") } else { name }
 }
 
 fn path_direction(way: &str, direction: &PathDirection, rates: &WayInterval) -> [Cell; 7] {
@@ -110,7 +118,9 @@ fn held(traffic: &Traffic, held: Option<f64>) -> Option<String> {
         Some(held) => format!("held for order: {} packets/s", count(held.round() as u64)),
         None => "held for order: - packets/s".to_owned(),
     };
-    if let (Some(mean), Some(p99)) = (traffic.hold_mean_ms, traffic.hold_p99_ms) {
+    if let (Some(mean), Some(p99)) = (traffic.hold_mean_ms, traffic.hold_p99_ms)
+        && p99 != 0.0
+    {
         let shown = |time: f64| lasting(Duration::from_secs_f64((time / 1e3).clamp(0.0, LONGEST)));
         let _ = write!(out, "; since the session began mean {}, p99 {}", shown(mean), shown(p99));
     }
@@ -147,7 +157,7 @@ const LONGEST: f64 = 31_536_000.0;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::{Overhead, Path, Session};
+    use crate::status::{Overhead, Session};
 
     #[test]
     fn two_snapshots_become_a_table_of_rates_and_causes() {
@@ -205,6 +215,16 @@ session c0: up for 1m 3s, mode split
         assert!(rows(0).contains("session c4:"));
         assert_eq!(rows(1 + 5 * 9).lines().count(), 1 + 5 * 9);
         assert!(!rows(usize::MAX).contains("busy"));
+    }
+
+    #[test]
+    fn a_server_shows_where_a_client_sends_from() {
+        let mut after = snapshot(1, 1);
+        after.sessions[0].paths[0].link = String::new();
+        after.sessions[0].paths[0].remote = Some("192.0.2.7:4501".parse().expect("an address"));
+        let shown = live(&after, &after).render();
+
+        assert!(shown.contains("\n  192.0.2.7:4501  up "), "{shown}");
     }
 
     #[test]
