@@ -136,7 +136,7 @@ impl Tunnel {
             activation: grant.activation.0,
             peer_slot: grant.slot,
             filter: Filter::Destinations(destinations(&grant.settings)),
-            mode: mode.into(),
+            steering: config.classes.steering(mode),
             epoch_limits: config.rekey,
             trial: config.trial,
             seed: entropy::seed(),

@@ -9,6 +9,7 @@ use std::{
 use engine::{EpochLimits, Event, Filter, Prefix, SessionConfig, Side, Trial, wire::SESSION_SLOTS};
 use ipnet::IpNet;
 use shared::{
+    classes::Classes,
     clock,
     control::{
         Activation, Cause, ClientConnection, ConnectionNumber, GoodbyeCode, Grant, Joining,
@@ -39,6 +40,8 @@ struct Terms {
     own: Vec<IpAddr>,
     advertised: Vec<String>,
     mode: Mode,
+    /// What is said about classes of traffic, for what goes down.
+    classes: Classes,
     may_choose: bool,
     client_to_client: bool,
     rekey: EpochLimits,
@@ -79,6 +82,7 @@ impl Sessions {
                 own: config.pools.server().addresses().collect(),
                 advertised: config.advertise.iter().map(|it| it.to_string()).collect(),
                 mode: config.mode,
+                classes: config.classes.clone(),
                 may_choose: config.client_may_choose_mode,
                 client_to_client: config.client_to_client,
                 rekey: config.rekey,
@@ -116,7 +120,7 @@ impl Sessions {
             activation: activation.0,
             peer_slot: hello.slot,
             filter: self.terms.filter(client),
-            mode: mode.into(),
+            steering: self.terms.classes.steering(mode),
             epoch_limits: self.terms.rekey,
             trial: self.terms.trial,
             seed: entropy::seed(),

@@ -6,7 +6,7 @@ use std::{
     str::FromStr,
 };
 
-use engine::{Class, Dscp, Match, Prefix, Rule, Rules};
+use engine::{Class, Dscp, Match, Prefix, Rule, Rules, Steering};
 use ipnet::IpNet;
 
 use crate::{
@@ -33,7 +33,7 @@ impl Classes {
             let span = entry.span();
             let entry = entry.into_inner();
             if let Some(mode) = entry.mode
-                && let Some(other) = classes.modes[index(entry.class)].replace(mode)
+                && let Some(other) = classes.modes[entry.class.index()].replace(mode)
                 && other != mode
             {
                 let name = entry.class.name();
@@ -49,9 +49,15 @@ impl Classes {
         classes
     }
 
+    /// How a session is steered whose other classes have this mode.
+    pub fn steering(&self, mode: Mode) -> Steering {
+        let modes = self.modes.map(|mode| mode.map(Into::into));
+        Steering { mode: mode.into(), rules: self.rules.clone(), modes }
+    }
+
     /// The mode of a class, where it has one of its own.
     pub fn mode(&self, class: Class) -> Option<Mode> {
-        self.modes[index(class)]
+        self.modes[class.index()]
     }
 }
 
@@ -200,11 +206,6 @@ fn note_portless(table: &Table<'_>, protocol: Option<&Placed<u8>>, ports: bool) 
 fn prefix(network: IpNet) -> Option<Prefix> {
     Prefix::new(network.addr(), network.prefix_len())
 }
-
-fn index(class: Class) -> usize {
-    class as usize
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -262,7 +263,7 @@ mod tests {
             ("name = \"bulk\"\nprefixes = [\"10.0.0.1/8\"]", "write \"10.0.0.0/8\""),
             ("name = \"bulk\"\ndscp = \"af44\"", "x.toml:3:8: this is no code point"),
             ("name = \"bulk\"\ndscp = 64", "this is no code point"),
-            ("name = \"bulk\"\nmode = \"adaptive\"", "\"adaptive\" is not a mode of this build"),
+            ("name = \"bulk\"\nmode = \"adaptiv\"", "did you mean \"adaptive\"?"),
         ] {
             let error = read(&format!("[[class]]\n{keys}\n")).expect_err(keys).to_string();
             assert!(error.contains(expected), "{keys}\ngives\n{error}\nwithout\n{expected}");

@@ -12,8 +12,12 @@ use crate::config::{Wrong, nearest};
 pub enum Mode {
     /// One path carries everything; another takes over when it fails.
     ActiveStandby,
+    /// Every packet goes where it arrives first, and a copy over another path where that is worth it.
+    Adaptive,
     /// Every packet goes over the two best paths.
     Duplicate,
+    /// Every packet goes where it arrives first.
+    LowestLatency,
     /// Packets are spread over all paths.
     #[default]
     Split,
@@ -21,12 +25,15 @@ pub enum Mode {
 
 impl Mode {
     /// All modes, in the order in which they are explained to users.
-    pub const ALL: [Self; 3] = [Self::Split, Self::Duplicate, Self::ActiveStandby];
+    pub const ALL: [Self; 5] =
+        [Self::Split, Self::Duplicate, Self::Adaptive, Self::LowestLatency, Self::ActiveStandby];
 
     /// The name in configurations and on command lines.
     pub fn name(self) -> &'static str {
         match self {
             Self::ActiveStandby => "active-standby",
+            Self::Adaptive => "adaptive",
+            Self::LowestLatency => "lowest-latency",
             Self::Duplicate => "duplicate",
             Self::Split => "split",
         }
@@ -37,6 +44,8 @@ impl From<Mode> for engine::Mode {
     fn from(mode: Mode) -> Self {
         match mode {
             Mode::ActiveStandby => Self::ActiveStandby,
+            Mode::Adaptive => Self::Adaptive,
+            Mode::LowestLatency => Self::LowestLatency,
             Mode::Duplicate => Self::Duplicate,
             Mode::Split => Self::Split,
         }
@@ -61,8 +70,9 @@ impl FromStr for Mode {
                 None => "write one of them".to_owned(),
             };
             Wrong::new(format!(
-                "\"{}\" is not a mode of this build, which has split, duplicate and active-standby",
-                shown.escape_debug()
+                "\"{}\" is not a mode of this build, which has {}",
+                shown.escape_debug(),
+                names.join(", ")
             ))
             .right(right)
         })
@@ -82,7 +92,7 @@ mod tests {
 
     #[test]
     fn an_unknown_mode_is_answered_with_those_that_exist() {
-        let wrong = "adaptive".parse::<Mode>().unwrap_err();
+        let wrong = "redundant".parse::<Mode>().unwrap_err();
 
         for mode in Mode::ALL {
             assert!(wrong.what().contains(mode.name()), "{}", wrong.what());

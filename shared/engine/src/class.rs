@@ -38,6 +38,11 @@ impl Class {
     /// All classes.
     pub const ALL: [Self; 4] = [Self::RealTime, Self::Interactive, Self::Bulk, Self::Scavenger];
 
+    /// The class's place in [`ALL`](Self::ALL).
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
     /// The class's name in configurations and tables.
     pub fn name(self) -> &'static str {
         match self {

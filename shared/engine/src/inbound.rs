@@ -27,6 +27,7 @@ use crate::{
     wire::{self, INNER_LEN, Inner, Kind, OUTER_LEN, Outer, PATHS_MAX, TAG_LEN, message::Message},
 };
 
+mod bound;
 mod lane;
 mod lanes;
 mod passage;
@@ -424,14 +425,13 @@ impl Inbound {
             .unwrap_or(self.state_at);
         self.passage.on_passed(now, passed);
         if self.lanes.is_blocked() {
-            let patience =
-                Patience { passage: &self.passage, allowance: self.allowance, hold_max: HOLD_MAX };
+            let patience = Patience { passage: &self.passage, allowance: self.allowance };
             self.lanes.release(now, &patience, &mut self.stats);
         }
     }
 
     fn patience(&self) -> Patience<'_> {
-        Patience { passage: &self.passage, allowance: self.allowance, hold_max: HOLD_MAX }
+        Patience { passage: &self.passage, allowance: self.allowance }
     }
 
     fn poll_report(&mut self, now: Time, path: usize) {

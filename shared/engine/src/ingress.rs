@@ -10,7 +10,8 @@ use std::collections::{HashMap, VecDeque};
 pub(crate) use self::codel::Aqm;
 use self::codel::Codel;
 use crate::{
-    packet::{FlowHash, FlowKey},
+    class::{Class, Classifier, FlowClass},
+    packet::{FlowHash, FlowKey, Headers},
     segment::Cut,
     slots::SlotId,
     time::{Span, Time},
@@ -28,6 +29,8 @@ pub(crate) struct Ingress {
     /// Flows that began to send just then, and those that were served before.
     fresh: VecDeque<u16>,
     rest: VecDeque<u16>,
+    /// Flows that take what others leave.
+    last: VecDeque<u16>,
     segments: usize,
     hash: FlowHash,
     swept_at: Time,
@@ -51,9 +54,7 @@ struct Flow {
     outstanding: u32,
     active_at: Time,
     codel: Codel,
-    /// Bytes of late, older ones counting less, as of then.
-    warmth: f64,
-    warmed_at: Time,
+    class: FlowClass,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +63,7 @@ struct Queued {
     slot: SlotId,
     next: u16,
     cut: Cut,
+    class: Class,
 }
 
 /// The segment at the head of the queue.
@@ -71,8 +73,9 @@ pub(crate) struct Head {
     pub(crate) slot: SlotId,
     pub(crate) index: u16,
     pub(crate) len: usize,
-    /// Whether its flow sends so much that it is worth more than one path.
-    pub(crate) bulk: bool,
+    pub(crate) class: Class,
+    /// Whether its flow was seen to keep time, as calls do.
+    pub(crate) keeps_time: bool,
 }
 
 impl Ingress {
@@ -83,41 +86,47 @@ impl Ingress {
             free: VecDeque::new(),
             fresh: VecDeque::new(),
             rest: VecDeque::new(),
+            last: VecDeque::new(),
             segments: 0,
             hash,
             swept_at: Time::ZERO,
         }
     }
 
-    /// Appends a packet to its flow's queue. Returns whether there was room: a flow may have
+    /// Appends a packet to its flow's queue. Returns its class, if there was room: a flow may have
     /// `bytes_max` waiting, and one more packet. Then it gets no more until a quarter is gone: a QUIC
     /// receiver gives up a connection whose stream has a thousand gaps, and one long gap is one.
     pub(crate) fn push(
         &mut self,
         now: Time,
-        key: FlowKey,
+        classifier: &Classifier,
+        headers: &Headers,
         slot: SlotId,
         cut: Cut,
-        len: usize,
         bytes_max: usize,
-    ) -> bool {
+    ) -> Option<Class> {
+        let (key, len) = (headers.flow(), headers.len);
         let index = self.flow(now, key);
         let flow = &mut self.flows[usize::from(index)];
         flow.active_at = now;
-        flow.warm(now, len);
+        // Several flows that share a lane have no behaviour in common.
+        let own = flow.key == Some(key);
+        let class = if own { &mut flow.class } else { &mut FlowClass::default() };
+        let class = classifier.classify(now, headers, &cut, class);
         flow.full = flow.bytes >= if flow.full { bytes_max / 4 * 3 } else { bytes_max };
         if flow.full {
-            return false;
+            return None;
         }
-        flow.queue.push_back(Queued { since: now, slot, next: 0, cut });
+        flow.queue.push_back(Queued { since: now, slot, next: 0, cut, class });
         flow.bytes += len;
         self.segments += usize::from(cut.count);
         if !flow.listed {
             flow.listed = true;
             flow.deficit = QUANTUM;
-            self.fresh.push_back(index);
+            let last = class == Class::Scavenger;
+            if last { &mut self.last } else { &mut self.fresh }.push_back(index);
         }
-        true
+        Some(class)
     }
 
     /// The segment whose turn it is.
@@ -142,20 +151,8 @@ impl Ingress {
 
     /// The segment whose turn it is if no flow is served first.
     pub(crate) fn head_of_rest(&mut self) -> Option<Head> {
-        loop {
-            let index = *self.rest.front()?;
-            let flow = &mut self.flows[usize::from(index)];
-            if let Some(head) = flow.head(index) {
-                return Some(head);
-            }
-            self.rest.pop_front();
-            if flow.queue.is_empty() {
-                flow.listed = false;
-            } else {
-                flow.deficit += QUANTUM;
-                self.rest.push_back(index);
-            }
-        }
+        let Self { rest, last, flows, .. } = self;
+        next(rest, flows).or_else(|| next(last, flows))
     }
 
     /// Whether the segment at the head is to be dropped, or marked, because its flow's queue stands.
@@ -239,6 +236,10 @@ impl Ingress {
                 flow.queue = VecDeque::new();
             }
         }
+        let forgotten = |flow: &Flow| flow.key.is_none() && now.since(flow.active_at) > FORGOTTEN;
+        if !self.flows.is_empty() && self.flows.iter().all(forgotten) {
+            *self = Self { swept_at: now, ..Self::new(self.hash.clone()) };
+        }
     }
 
     fn flow(&mut self, now: Time, key: FlowKey) -> u16 {
@@ -257,7 +258,7 @@ impl Ingress {
         // The next multiple of 2^16: any of the flow's first datagrams tells where it began.
         flow.sequence = (flow.sequence + !TENANCY_MASK) & TENANCY_MASK & SEQUENCE_MASK;
         flow.first = Some(flow.sequence);
-        flow.warmth = 0.0;
+        flow.class = FlowClass::default();
         flow.key = Some(key);
         self.table.insert(key, index);
         index
@@ -266,6 +267,24 @@ impl Ingress {
     fn shared(&self, key: &FlowKey) -> u16 {
         use std::hash::BuildHasher;
         (self.hash.hash_one(key) % self.flows.len() as u64) as u16
+    }
+}
+
+/// The segment whose turn it is among these flows.
+fn next(list: &mut VecDeque<u16>, flows: &mut [Flow]) -> Option<Head> {
+    loop {
+        let index = *list.front()?;
+        let flow = &mut flows[usize::from(index)];
+        if let Some(head) = flow.head(index) {
+            return Some(head);
+        }
+        list.pop_front();
+        if flow.queue.is_empty() {
+            flow.listed = false;
+        } else {
+            flow.deficit += QUANTUM;
+            list.push_back(index);
+        }
     }
 }
 
@@ -278,15 +297,9 @@ impl Flow {
             slot: queued.slot,
             index: queued.next,
             len: queued.cut.len(queued.next),
-            bulk: self.warmth > BULK,
+            class: queued.class,
+            keeps_time: self.class.keeps_time(),
         })
-    }
-
-    /// Notes that the flow sends so many bytes now.
-    fn warm(&mut self, now: Time, len: usize) {
-        let passed = now.since(self.warmed_at).0 as f64 / WARMTH_SPAN.0 as f64;
-        self.warmth = self.warmth * (-passed).exp() + len as f64;
-        self.warmed_at = now;
     }
 
     /// Goes on behind the segment at the head. Returns whether it was its packet's last.
@@ -314,8 +327,7 @@ impl Flow {
             outstanding: 0,
             active_at: now,
             codel: Codel::default(),
-            warmth: 0.0,
-            warmed_at: now,
+            class: FlowClass::default(),
         }
     }
 }
@@ -326,24 +338,21 @@ const FLOWS_MAX: usize = LANES - 1;
 /// Bytes a flow may send in its turn: a few full packets, so that a turn fills a batch.
 const QUANTUM: i32 = 6000;
 
-/// A flow is bulk once it has sent 64 KiB within a moment, or goes on at 2 Mbit/s: less gains nothing
-/// from a second path, and loses by its delay.
-const BULK: f64 = 65_536.0;
-
-const WARMTH_SPAN: Span = Span::millis(250);
-
 const SEQUENCE_MASK: u32 = 0xff_ffff;
 const TENANCY_MASK: u32 = 0xff_0000;
 
 /// The receiver keeps its side of an idle lane five seconds longer.
 const IDLE_MAX: Span = Span::secs(10);
 
+/// By then the receiver has forgotten the lane, and its numbers may begin anew.
+const FORGOTTEN: Span = Span::secs(25);
+
 const SWEEP_INTERVAL: Span = Span::secs(1);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{packet::Headers, segment::Offload, slots::Slots};
+    use crate::{segment::Offload, slots::Slots};
 
     #[test]
     fn a_sparse_flow_passes_a_standing_one() {
@@ -357,6 +366,18 @@ mod tests {
         world.push(Time(0), 2, 100);
 
         assert_eq!(world.take(), (2, 0, true), "before the rest of flow 1");
+    }
+
+    #[test]
+    fn a_scavenger_takes_what_is_left() {
+        let mut world = World::new();
+        world.push_marked(1, 1400, 1 << 2);
+        for _ in 0..10 {
+            world.push(Time(0), 2, 1400);
+        }
+
+        let order: Vec<usize> = (0..11).map(|_| world.take().0).collect();
+        assert_eq!(order, [2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1]);
     }
 
     #[test]
@@ -394,6 +415,13 @@ mod tests {
 
         assert_eq!(world.take(), (7, 0x01_0000, true));
         assert!(world.ingress.is_first(0, 0x01_0000));
+        world.ingress.head();
+        world.ingress.on_settled(0, true);
+
+        world.ingress.sweep(Time(24_000_000));
+        assert_eq!(world.ingress.flows.len(), 1, "its numbers are not forgotten yet");
+        world.ingress.sweep(Time(38_000_000));
+        assert_eq!(world.ingress.flows.capacity(), 0);
     }
 
     #[test]
@@ -408,11 +436,16 @@ mod tests {
     struct World {
         ingress: Ingress,
         slots: Slots<u8>,
+        classifier: Classifier,
     }
 
     impl World {
         fn new() -> Self {
-            Self { ingress: Ingress::new(FlowHash([1, 2])), slots: Slots::new(1 << 24) }
+            Self {
+                ingress: Ingress::new(FlowHash([1, 2])),
+                slots: Slots::new(1 << 24),
+                classifier: Classifier::default(),
+            }
         }
 
         fn push(&mut self, now: Time, flow: u8, len: usize) {
@@ -420,7 +453,19 @@ mod tests {
             let headers = Headers::parse(&packet).expect("well-formed");
             let cut = Cut::new(&packet, &headers, Offload::default()).expect("one segment");
             let slot = self.slots.insert(&packet, flow).expect("room");
-            assert!(self.ingress.push(now, headers.flow(), slot, cut, len, usize::MAX));
+            let room = self.ingress.push(now, &self.classifier, &headers, slot, cut, usize::MAX);
+            assert!(room.is_some());
+        }
+
+        /// The same with a mark (RFC 8622: lower effort is 1).
+        fn push_marked(&mut self, flow: u8, len: usize, tos: u8) {
+            let mut packet = packet(flow, len);
+            packet[1] = tos;
+            let headers = Headers::parse(&packet).expect("well-formed");
+            let cut = Cut::new(&packet, &headers, Offload::default()).expect("one segment");
+            let slot = self.slots.insert(&packet, flow).expect("room");
+            let (ingress, classifier) = (&mut self.ingress, &self.classifier);
+            ingress.push(Time(0), classifier, &headers, slot, cut, usize::MAX).expect("room");
         }
 
         fn push_bounded(&mut self, flow: u8, len: usize, max: usize) -> bool {
@@ -428,7 +473,7 @@ mod tests {
             let headers = Headers::parse(&packet).expect("well-formed");
             let cut = Cut::new(&packet, &headers, Offload::default()).expect("one segment");
             let slot = self.slots.insert(&packet, flow).expect("room");
-            self.ingress.push(Time(0), headers.flow(), slot, cut, len, max)
+            self.ingress.push(Time(0), &self.classifier, &headers, slot, cut, max).is_some()
         }
 
         /// The flow whose turn it was, the sequence, and whether the packet is done with.

@@ -8,7 +8,6 @@
 pub mod aead;
 mod checksum;
 mod clamp;
-#[cfg_attr(not(test), expect(dead_code, reason = "the queue does not ask for classes yet"))]
 mod class;
 mod filter;
 mod icmp;
@@ -25,6 +24,7 @@ mod segment;
 mod session;
 mod slots;
 pub mod stats;
+mod steering;
 mod time;
 mod trial;
 pub mod wire;
@@ -40,5 +40,6 @@ pub use path::{FourTuple, PathId, PathSnapshot, PathState, cause::Cause};
 pub use scheduler::Mode;
 pub use segment::Offload;
 pub use session::{Session, SessionConfig, Side};
+pub use steering::Steering;
 pub use time::{Span, Time};
 pub use trial::{Ablation, Trial};

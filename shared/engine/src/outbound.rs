@@ -11,10 +11,12 @@ use std::collections::VecDeque;
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-use self::{batch::Batch, epoch::EpochAge, path::Path};
+use self::{batch::Batch, copies::Copies, epoch::EpochAge, path::Path, standing::Standing};
 use crate::{
-    clamp, icmp,
-    ingress::{Aqm, Ingress},
+    clamp,
+    class::{Class, Classifier},
+    icmp,
+    ingress::Ingress,
     keys::SealingKeys,
     notice::{Heard, Notices, Told},
     packet::{Ecn, FlowHash, Headers},
@@ -27,18 +29,21 @@ use crate::{
     segment::{self, Cut, Offload},
     slots::Slots,
     stats::OutboundStats,
+    steering::Steering,
     time::{Span, Time},
     trial::{Ablation, Trial},
     wire::{PATHS_MAX, feedback::Report},
 };
 
 mod batch;
+mod copies;
 mod data;
 mod epoch;
 mod messages;
 mod path;
 mod settle;
 mod snapshot;
+mod standing;
 mod watch;
 
 pub use self::epoch::EpochLimits;
@@ -83,7 +88,11 @@ pub struct Outbound {
     peer_slot: u32,
     /// Whether we answer for paths that the peer opens: the server does.
     accepts_paths: bool,
-    scheduler: Box<dyn Scheduler>,
+    steering: Steering,
+    classifier: Classifier,
+    /// One for each class.
+    schedulers: [Box<dyn Scheduler>; Class::ALL.len()],
+    copies: Copies,
     slots: Slots<Note>,
     ingress: Ingress,
     paths: [Option<Box<Path>>; PATHS_MAX],
@@ -104,12 +113,6 @@ pub struct Outbound {
     epoch_limits: EpochLimits,
     trial: Trial,
     standing: Standing,
-    /// How long a flow's queue may stand, and until when that is not looked at.
-    aqm: Aqm,
-    /// Whether a path's window is still growing to what it carries: until then a queue is not the
-    /// inner senders' fault.
-    starting: bool,
-    muted_until: Time,
     tunnel_mtu: u16,
     /// The path whose batch was handed out last.
     offered: Option<PathId>,
@@ -131,22 +134,14 @@ pub struct Outbound {
 struct Note {
     cut: Option<Cut>,
     ecn: Ecn,
-}
-
-/// Whether the queue has been standing.
-#[derive(Clone, Copy, Debug, Default)]
-struct Standing {
-    /// Since when something has been waiting without a pause.
-    since: Option<Time>,
-    empty_since: Option<Time>,
-    backlogged: bool,
+    class: Option<Class>,
 }
 
 /// What an [`Outbound`] is made of.
 pub(crate) struct OutboundConfig {
     pub(crate) peer_slot: u32,
     pub(crate) accepts_paths: bool,
-    pub(crate) mode: Mode,
+    pub(crate) steering: Steering,
     pub(crate) epoch_limits: EpochLimits,
     pub(crate) trial: Trial,
     pub(crate) seed: [u8; 32],
@@ -160,7 +155,10 @@ impl Outbound {
             keys,
             peer_slot: config.peer_slot,
             accepts_paths: config.accepts_paths,
-            scheduler: config.mode.scheduler(),
+            classifier: Classifier::new(config.steering.rules.clone()),
+            schedulers: schedulers(&config.steering),
+            steering: config.steering,
+            copies: Copies::new(now),
             slots: Slots::new(SLOT_BYTES_MAX),
             ingress: Ingress::new(hash),
             paths: [const { None }; PATHS_MAX],
@@ -176,10 +174,7 @@ impl Outbound {
             epoch: EpochAge { since: now, datagrams: 0, confirmed: 0 },
             epoch_limits: config.epoch_limits,
             trial: config.trial,
-            standing: Standing::default(),
-            aqm: AQM_START,
-            starting: false,
-            muted_until: Time::ZERO,
+            standing: Standing::new(),
             tunnel_mtu: 0,
             offered: None,
             notices: Notices::new(),
@@ -210,7 +205,7 @@ impl Outbound {
             self.refuse_size(packet, &headers);
             return;
         }
-        let note = Note { cut: Some(cut), ecn: Ecn::of(packet) };
+        let note = Note { cut: Some(cut), ecn: Ecn::of(packet), class: None };
         let Some(slot) = self.slots.insert(packet, note) else {
             self.stats.dropped_full += segments;
             return;
@@ -228,9 +223,12 @@ impl Outbound {
             clamp::clamp(self.slots.packet_mut(slot), &headers, self.tunnel_mtu);
         }
         let bytes_max = self.flow_bytes_max();
-        if !self.ingress.push(now, headers.flow(), slot, cut, packet.len(), bytes_max) {
-            self.slots.release(slot);
-            self.stats.dropped_full += segments;
+        match self.ingress.push(now, &self.classifier, &headers, slot, cut, bytes_max) {
+            Some(class) => self.slots.set_note(slot, Note { class: Some(class), ..note }),
+            None => {
+                self.slots.release(slot);
+                self.stats.dropped_full += segments;
+            }
         }
         self.note_standing(now);
     }
@@ -386,7 +384,8 @@ impl Outbound {
 
     /// The mode in which packets are steered.
     pub fn set_mode(&mut self, mode: Mode) {
-        self.scheduler = mode.scheduler();
+        self.steering.mode = mode;
+        self.schedulers = schedulers(&self.steering);
     }
 
     /// Bytes of packets that wait to be sent or acknowledged.
@@ -433,14 +432,6 @@ impl Outbound {
         self.stamp
     }
 
-    /// How much of one flow may wait: four times what may be on its way, so that it is the waiting
-    /// time that limits a flow that reacts.
-    fn flow_bytes_max(&self) -> usize {
-        let usable = self.paths.iter().flatten().filter(|path| path.state == PathState::Up);
-        let windows: u64 = usable.map(|path| path.window.size()).sum();
-        (4 * windows as usize).clamp(FLOW_BYTES_MIN, FLOW_BYTES_MAX)
-    }
-
     /// Tells the sender of a packet that it is too long for the tunnel.
     fn refuse_size(&mut self, packet: &[u8], headers: &Headers) {
         self.stats.dropped_too_big += 1;
@@ -460,16 +451,12 @@ impl Outbound {
     }
 }
 
+fn schedulers(steering: &Steering) -> [Box<dyn Scheduler>; Class::ALL.len()] {
+    Class::ALL.map(|class| steering.mode_of(class).scheduler())
+}
+
 /// Bytes of packets that wait, and of those sent and not acknowledged: 1 Gbit/s for half a second.
 pub const SLOT_BYTES_MAX: usize = 64 << 20;
-
-/// Before windows have grown, and on slow links: what a TCP's start sends at 100 Mbit/s and 80 ms
-/// before it hears that the queue stands.
-const FLOW_BYTES_MIN: usize = 2 << 20;
-const FLOW_BYTES_MAX: usize = 16 << 20;
-
-/// Before round trips are known (RFC 8290, 5.2.1 and 5.2.2, with the target of section 8.5).
-const AQM_START: Aqm = Aqm { target: Span::millis(30), interval: Span::millis(100) };
 
 /// ICMP errors that wait for the driver; more in one turn are dropped, as a router would.
 const ERRORS_MAX: usize = 16;

@@ -6,7 +6,9 @@
 use crate::{path::PathId, time::Span, wire::message::BACKUP};
 
 mod active_standby;
+mod adaptive;
 mod duplicate;
+mod lowest_latency;
 mod split;
 
 /// A path as a scheduler sees it. Only paths that may carry data are shown.
@@ -37,6 +39,8 @@ pub(crate) struct PacketView {
     pub(crate) len: u16,
     /// Whether the queue has been standing for long enough that every path is worth using.
     pub(crate) backlogged: bool,
+    /// Whether a copy of it is worth its bytes.
+    pub(crate) copy: bool,
 }
 
 /// What to do with the packet at the head of the queue.
@@ -67,8 +71,12 @@ pub(crate) trait Scheduler: Send {
 pub enum Mode {
     /// Everything on the best link; the others stand by.
     ActiveStandby,
+    /// Every packet where it arrives first, and a copy on another link where that is worth it.
+    Adaptive,
     /// Every packet on the best two links.
     Duplicate,
+    /// Every packet where it arrives first.
+    LowestLatency,
     /// Packets spread over all links.
     #[default]
     Split,
@@ -76,12 +84,15 @@ pub enum Mode {
 
 impl Mode {
     /// All modes.
-    pub const ALL: [Self; 3] = [Self::Split, Self::Duplicate, Self::ActiveStandby];
+    pub const ALL: [Self; 5] =
+        [Self::Split, Self::Duplicate, Self::Adaptive, Self::LowestLatency, Self::ActiveStandby];
 
     /// The mode's name.
     pub fn name(self) -> &'static str {
         match self {
             Self::ActiveStandby => "active-standby",
+            Self::Adaptive => "adaptive",
+            Self::LowestLatency => "lowest-latency",
             Self::Duplicate => "duplicate",
             Self::Split => "split",
         }
@@ -95,6 +106,8 @@ impl Mode {
     pub(crate) fn scheduler(self) -> Box<dyn Scheduler> {
         match self {
             Self::ActiveStandby => Box::new(active_standby::ActiveStandby),
+            Self::Adaptive => Box::new(adaptive::Adaptive),
+            Self::LowestLatency => Box::new(lowest_latency::LowestLatency),
             Self::Duplicate => Box::new(duplicate::Duplicate),
             Self::Split => Box::new(split::Split),
         }
@@ -125,10 +138,10 @@ mod tests {
 
     #[test]
     fn backups_carry_nothing_while_another_path_can() {
-        let packet = PacketView { len: 100, backlogged: true };
+        let packet = PacketView { len: 100, backlogged: true, copy: true };
         let full = PathView { room: false, ..path(0, 0) };
 
-        for mode in [Mode::Split, Mode::ActiveStandby] {
+        for mode in [Mode::Split, Mode::Adaptive, Mode::LowestLatency, Mode::ActiveStandby] {
             let scheduler = mode.scheduler();
             assert_eq!(scheduler.select(&packet, &[full, path(1, BACKUP)]), Choice::Wait);
             assert_eq!(scheduler.select(&packet, &[path(1, BACKUP)]), Choice::One(PathId(1)));

@@ -7,7 +7,7 @@ use crate::{
     keys::{Activation, Direction, KeyChain, OpeningKeys, RootSecret, SealingKeys},
     outbound::{EpochLimits, Outbound, OutboundConfig},
     path::{PathId, PathSnapshot},
-    scheduler::Mode,
+    steering::Steering,
     time::Time,
     trial::Trial,
 };
@@ -35,8 +35,8 @@ pub struct SessionConfig {
     pub peer_slot: u32,
     /// What may come in.
     pub filter: Filter,
-    /// How packets are steered.
-    pub mode: Mode,
+    /// How packets are told apart and steered.
+    pub steering: Steering,
     /// When keys change.
     pub epoch_limits: EpochLimits,
     /// What differs from the rules, for an experiment.
@@ -79,7 +79,7 @@ impl Session {
         let outbound = OutboundConfig {
             peer_slot: config.peer_slot,
             accepts_paths,
-            mode: config.mode,
+            steering: config.steering,
             epoch_limits: config.epoch_limits,
             trial: config.trial,
             seed: config.seed,

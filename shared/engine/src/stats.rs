@@ -1,6 +1,6 @@
 //! Plain counters, one struct for each thing counted.
 
-use crate::time::Span;
+use crate::{class::Class, time::Span};
 
 /// What was sent on one path.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -39,6 +39,8 @@ pub struct OutboundStats {
     pub packets_sent: u64,
     /// Bytes of those, without headers of ours.
     pub bytes_sent: u64,
+    /// Of those bytes, how many were of each class, in the order of [`Class::ALL`].
+    pub class_bytes: [u64; Class::ALL.len()],
     /// Copies sent beside the first transmission.
     pub copies: u64,
     /// Bytes of those.

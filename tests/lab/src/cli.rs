@@ -16,7 +16,7 @@ use lab::link::{Rate, Switch, Trace};
 use lab::namespace::{hold, run_beside};
 use lab::topology::text::{parse_duration_us, parse_edits, parse_rate};
 use lab::topology::{Node, Topology};
-use lab::traffic::{ping, tcp, udp};
+use lab::traffic::{fetch, ping, quic, tcp, udp};
 use serde::Serialize;
 
 /// Runs the command that the arguments name.
@@ -32,8 +32,12 @@ pub(crate) fn run() -> Result<ExitCode> {
         Task::Echo(options) => ping::echo(&options)?,
         Task::Exec { machine, command, name } => exec(machine, &command, &name)?,
         Task::Hold => hold()?,
+        Task::PageFetch(options) => print(&fetch::fetch(&options)?)?,
+        Task::PageServe(options) => fetch::serve(&options)?,
         Task::Ping(options) => print(&ping::ping(&options)?)?,
         Task::Plug { link, name } => order(&name, &Request::Plug { link, switch: Switch::On })?,
+        Task::QuicRecv(options) => print(&quic::receive(&options)?)?,
+        Task::QuicSend(options) => print(&quic::send(&options)?)?,
         Task::Rebind { link, name } => order(&name, &Request::Rebind { link })?,
         Task::Serve { name } => serve(&name)?,
         Task::Set { link, changes, name } => {
@@ -93,6 +97,10 @@ enum Task {
     /// Hold a namespace (used by the lab itself)
     #[command(hide = true)]
     Hold,
+    /// Fetch short pages from a page-serve, one after the other
+    PageFetch(fetch::FetchOptions),
+    /// Serve short pages over TCP, for page-fetch
+    PageServe(fetch::ServeOptions),
     /// Measure the latency of UDP packets to a udp-echo
     Ping(ping::PingOptions),
     /// Plug a link in again
@@ -101,6 +109,10 @@ enum Task {
         #[command(flatten)]
         name: Name,
     },
+    /// Receive one QUIC flow
+    QuicRecv(quic::ReceiveOptions),
+    /// Send one QUIC flow
+    QuicSend(quic::SendOptions),
     /// Let a link's NAT forget its mappings
     Rebind {
         link: String,

@@ -1,7 +1,11 @@
 //! Tools that make traffic and measure it. Each prints one JSON object when it ends.
 
+mod arrivals;
+pub mod fetch;
+pub mod identity;
 mod pace;
 pub mod ping;
+pub mod quic;
 mod socket;
 pub mod tcp;
 pub mod udp;

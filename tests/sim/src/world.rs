@@ -243,6 +243,13 @@ impl World {
         [self.lines[line].links[0].counters(), self.lines[line].links[1].counters()]
     }
 
+    /// Sets what the links count to zero.
+    pub fn reset_counters(&mut self) {
+        for link in self.lines.iter_mut().flat_map(|line| &mut line.links) {
+            link.reset_counters();
+        }
+    }
+
     /// Takes the packets that one end delivered while [`keep`](Self::keep) was set.
     pub fn take_delivered(&mut self, end: usize) -> Vec<Delivery> {
         std::mem::take(&mut self.ends[end].delivered)

@@ -173,7 +173,7 @@ fn client_and_server_hold_no_unsafe_code() {
 #[test]
 fn scripts_can_be_run_and_stand_in_the_readme() {
     let readme = read("README.md");
-    for script in ["scripts/demo.sh", "scripts/test.sh"] {
+    for script in ["scripts/bench.sh", "scripts/demo.sh", "scripts/test.sh"] {
         assert!(readme.contains(&format!("./{script}")), "README.md does not name ./{script}");
         use std::os::unix::fs::PermissionsExt;
         let mode = fs::metadata(root().join(script)).expect(script).permissions().mode();

@@ -7,8 +7,9 @@
 
 use std::collections::VecDeque;
 
-use super::passage::Passage;
+use super::{HOLD_MAX, passage::Passage};
 use crate::{
+    class::Class,
     slots::SlotId,
     time::{Span, Time},
 };
@@ -29,6 +30,9 @@ pub(super) struct Lane {
     successor: Time,
     bound_at: u64,
     pub(super) active_at: Time,
+    /// The class of the newest packet, and how long one waits at most.
+    pub(super) class: Class,
+    pub(super) hold_max: Span,
 }
 
 /// A packet that waits.
@@ -62,8 +66,6 @@ pub(super) struct Patience<'a> {
     pub(super) passage: &'a Passage,
     /// How long a retransmission may take.
     pub(super) allowance: Span,
-    /// How long a packet waits at most.
-    pub(super) hold_max: Span,
 }
 
 impl Lane {
@@ -81,6 +83,8 @@ impl Lane {
             successor: Time::ZERO,
             bound_at: u64::MAX,
             active_at: now,
+            class: Class::Bulk,
+            hold_max: HOLD_MAX,
         }
     }
 
@@ -212,7 +216,7 @@ impl Lane {
 
     /// When [`release`](Self::release) has something to do even if nothing more arrives.
     pub(super) fn give_up_at(&self, patience: &Patience<'_>) -> Time {
-        (self.held_since + patience.hold_max).min(self.hopeless_at(patience))
+        (self.held_since + self.hold_max).min(self.hopeless_at(patience))
     }
 
     /// When what the gap waits for can't come any more.
@@ -458,6 +462,6 @@ mod tests {
     }
 
     fn patience(passage: &Passage) -> Patience<'_> {
-        Patience { passage, allowance: Span(100), hold_max: Span(10_000) }
+        Patience { passage, allowance: Span(100) }
     }
 }

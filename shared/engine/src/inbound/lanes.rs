@@ -3,10 +3,12 @@
 use std::collections::VecDeque;
 
 use super::{
+    bound::Bounds,
     lane::{Lane, Patience, Place},
     passage::Passage,
 };
 use crate::{
+    class::Class,
     slots::{SlotId, Slots},
     stats::InboundStats,
     time::{Span, Time},
@@ -27,6 +29,7 @@ pub(super) struct Lanes {
     leaving: Option<SlotId>,
     swept_at: Time,
     order: Order,
+    bounds: Bounds,
 }
 
 /// What a packet that came early waits for.
@@ -44,6 +47,7 @@ impl Lanes {
     pub(super) fn new(order: Order) -> Self {
         Self {
             order,
+            bounds: Bounds::new(),
             lanes: Vec::new(),
             blocked: Vec::new(),
             words: 0,
@@ -68,6 +72,8 @@ impl Lanes {
         let index = usize::from(header.lane);
         self.prepare(now, header, stats);
         let Some(lane) = &mut self.lanes[index] else { return false };
+        lane.class = Class::from_bits(header.class);
+        lane.hold_max = self.bounds.of(lane.class);
         let before = lane.words();
         let (number, place) = lane.place(now, header.sequence, self.words < WORDS_MAX);
         self.words += lane.words() - before;
@@ -83,6 +89,7 @@ impl Lanes {
             Place::Late if index == UNORDERED => true,
             Place::Late => {
                 stats.late += 1;
+                self.bounds.on_late(lane.class);
                 true
             }
             Place::Hold if self.order == Order::KnownLost && !lane.is_lost(stamp, passage) => {
@@ -102,10 +109,12 @@ impl Lanes {
                 self.hold(now, index, (number, stamp, original), packet, stats)
             }
             Place::Now => {
-                let ready = &mut self.ready;
+                let (ready, bounds, class) = (&mut self.ready, &mut self.bounds, lane.class);
                 lane.advance(|slot, arrived| {
                     ready.push_back(slot);
-                    stats.holds.count(now.since(arrived), false);
+                    let wait = now.since(arrived);
+                    stats.holds.count(wait, false);
+                    bounds.on_wait(class, wait);
                 });
                 self.unblock(index);
                 true

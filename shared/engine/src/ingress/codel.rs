@@ -1,6 +1,9 @@
 //! When a flow's queue has been standing for too long (CoDel, RFC 8289), one state a flow.
 
-use crate::time::{Span, Time};
+use crate::{
+    class::Class,
+    time::{Span, Time},
+};
 
 /// What queues are held to.
 #[derive(Clone, Copy, Debug)]
@@ -10,6 +13,21 @@ pub(crate) struct Aqm {
     /// For how long it may stand above that: about a round trip of the flow.
     pub(crate) interval: Span,
 }
+
+impl Aqm {
+    /// What queues of a class are held to, where this is what bulk is held to.
+    pub(crate) fn of(&self, class: Class) -> Self {
+        let target = match class {
+            Class::RealTime | Class::Scavenger => SHORT,
+            Class::Interactive => SHORT * 2,
+            Class::Bulk => self.target,
+        };
+        Self { target, interval: self.interval }
+    }
+}
+
+/// RFC 8289, 4.4; what interactive flows burst at their begin stands a little longer.
+const SHORT: Span = Span::millis(5);
 
 /// The state of one queue.
 #[derive(Clone, Copy, Debug, Default)]

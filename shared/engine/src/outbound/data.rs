@@ -2,6 +2,7 @@
 
 use super::{Note, Outbound, path::Path};
 use crate::{
+    class::Class,
     ingress::{Head, Ingress},
     packet::Ecn,
     path::{
@@ -40,31 +41,6 @@ impl Outbound {
 
     pub(super) fn is_staged(&self) -> bool {
         self.paths.iter().flatten().any(|path| !path.batch.is_empty() && !path.blocked)
-    }
-
-    /// Keeps account of whether the queue is standing: then every path is worth using, and stays so
-    /// until the queue has been empty for a round trip.
-    pub(super) fn note_standing(&mut self, now: Time) {
-        let up = || self.paths.iter().flatten().filter(|path| path.state == PathState::Up);
-        let delays = || up().filter_map(|path| path.delay);
-        let spread = match (delays().max(), delays().min()) {
-            (Some(max), Some(min)) => Span((max - min).max(0) as u64),
-            _ => Span::ZERO,
-        };
-        let rtt = up().map(|path| path.rtt.smoothed()).max().unwrap_or_default();
-        // A queue in the network, on the path that everything takes, is as good as one of ours.
-        let saturated = up().any(|path| path.live && path.window.is_saturated());
-        let standing = &mut self.standing;
-        standing.backlogged |= saturated;
-        if self.ingress.segments() > 0 {
-            let since = *standing.since.get_or_insert(now);
-            standing.empty_since = None;
-            standing.backlogged |= now.since(since) >= (spread * 2).max(STANDING);
-        } else {
-            let empty_since = *standing.empty_since.get_or_insert(now);
-            standing.since = None;
-            standing.backlogged &= now.since(empty_since) < rtt;
-        }
     }
 
     /// Stages one segment that is sent again. Returns whether to go on.
@@ -125,10 +101,11 @@ impl Outbound {
         let backlogged = match self.trial {
             _ if self.trial.has(Ablation::Greedy) => true,
             _ if self.trial.has(Ablation::EarliestFirst) => false,
-            _ => self.standing.backlogged && head.bulk,
+            _ => self.standing.backlogged && head.class >= Class::Bulk,
         };
-        let packet = PacketView { len: head.len as u16, backlogged };
-        let choice = self.scheduler.select(&packet, turn.views());
+        let copy = self.copies.allow(head.len, head.keeps_time);
+        let packet = PacketView { len: head.len as u16, backlogged, copy };
+        let choice = self.schedulers[head.class.index()].select(&packet, turn.views());
         let (first, second) = match choice {
             Choice::Both(first, second) => (first, Some(second)),
             Choice::One(first) => (first, None),
@@ -150,7 +127,9 @@ impl Outbound {
             return false;
         }
         let mut marked = false;
-        if now >= self.muted_until && !self.starting && self.ingress.judge(now, &head, &self.aqm) {
+        if self.standing.may_drop(now)
+            && self.ingress.judge(now, &head, &self.standing.aqm.of(head.class))
+        {
             if ecn == Ecn::NotEct {
                 self.stats.dropped_standing += 1;
                 if self.ingress.drop_segment(&head) {
@@ -174,6 +153,7 @@ impl Outbound {
         self.send_segment(now, first, segment, Sending::First { copied: second.is_some() });
         if let Some(second) = second {
             self.send_segment(now, second, segment, Sending::Copy);
+            self.copies.on_copied(head.len);
         }
         true
     }
@@ -201,12 +181,16 @@ impl Outbound {
     }
 
     fn send_segment(&mut self, now: Time, id: PathId, segment: Segment, sending: Sending) {
-        let Note { cut: Some(cut), ecn } = self.slots.note(segment.slot) else { return };
+        let Note { cut: Some(cut), ecn, class } = self.slots.note(segment.slot) else { return };
+        let class = class.unwrap_or(Class::Bulk);
         let len = cut.len(segment.index);
         let first = self.ingress.is_first(segment.flow, segment.sequence);
         let stamp = self.next_stamp(now);
         let sole = self.is_sole(id);
-        self.count_segment(sending, len);
+        self.count_segment(sending, class, len);
+        if let Sending::First { .. } = sending {
+            self.copies.on_sent(now, len);
+        }
         let Some(path) = self.paths[id.index()].as_deref_mut() else { return };
         let header = Inner {
             kind: Kind::Packet,
@@ -217,7 +201,7 @@ impl Outbound {
                 wake: path.waking,
             },
             lane: Ingress::lane(segment.flow),
-            class: CLASS,
+            class: class.bits(),
             sequence: segment.sequence,
             stamp: stamp.low(),
         };
@@ -243,7 +227,7 @@ impl Outbound {
         self.seal(now, id, Content::Packet(segment, copied), stamp, len + OVERHEAD, true);
     }
 
-    fn count_segment(&mut self, sending: Sending, len: usize) {
+    fn count_segment(&mut self, sending: Sending, class: Class, len: usize) {
         let (len, stats) = (len as u64, &mut self.stats);
         stats.header_bytes += OVERHEAD as u64;
         match sending {
@@ -257,6 +241,7 @@ impl Outbound {
             }
             Sending::First { .. } => {
                 stats.packets_sent += 1;
+                stats.class_bytes[class.index()] += len;
                 stats.bytes_sent += len;
             }
         }
@@ -420,12 +405,6 @@ impl Path {
         }
     }
 }
-
-/// All packets are of one class: bulk.
-const CLASS: u8 = 3;
-
-/// A queue that stands for longer is no burst.
-const STANDING: Span = Span::millis(60);
 
 /// After this, nobody waits for a packet any more (the receiver forgets a lane's numbers later).
 pub(super) const GIVE_UP_AFTER: Span = Span::secs(3);

@@ -165,7 +165,7 @@ impl Outbound {
 
     /// Whether the receiver is to wait for what is sent again: not where each packet has a copy.
     pub(super) fn repairs(&self) -> bool {
-        self.scheduler.repairs() && self.has_alternatives()
+        self.schedulers.iter().any(|it| it.repairs()) && self.has_alternatives()
     }
 
     /// Whether there is more than one path: on a lone one nothing is sent again, for there the

@@ -1,6 +1,10 @@
 //! What feedback, replies and silence say about what was sent.
 
-use super::{Event, Outbound, data::GIVE_UP_AFTER, path::Claim};
+use super::{
+    Event, Outbound,
+    data::GIVE_UP_AFTER,
+    path::{Claim, Path},
+};
 use crate::{
     notice::Told,
     path::{
@@ -159,8 +163,14 @@ impl Outbound {
         self.stats.given_up += 1;
     }
 
-    /// Sends everything unsettled of a path again, on others, ahead of what is new.
-    pub(super) fn reinject(&mut self, id: PathId) {
+    /// Sends everything unsettled of a path again, on others, ahead of what is new. What had a copy needs
+    /// that only if the copy's path may have failed as well.
+    pub(super) fn reinject(&mut self, now: Time, id: PathId) {
+        let failed = |path: &Path| {
+            let down = matches!(path.state, PathState::Dead | PathState::Suspect);
+            path.id != id && down && now.since(path.state_since) < GIVE_UP_AFTER
+        };
+        let copies_fail = self.paths.iter().flatten().any(|path| failed(path));
         let mut settled = std::mem::take(&mut self.settled);
         settled.clear();
         if let Some(path) = self.path_mut(id) {
@@ -169,7 +179,7 @@ impl Outbound {
         }
         for sent in &settled {
             let Content::Packet(segment, copied) = sent.content else { continue };
-            if copied || self.repair.len() >= REPAIR_MAX {
+            if copied && !copies_fail || self.repair.len() >= REPAIR_MAX {
                 self.give_up(&segment);
             } else {
                 self.repair.push_back(segment);
@@ -217,7 +227,7 @@ impl Outbound {
         self.notices.push(Told::Settled { path: id, tuple });
         self.push_event(Event::Rebound(id));
         // What was sent to the address before is lost, most likely.
-        self.reinject(id);
+        self.reinject(now, id);
         if matches!(state, PathState::Dead | PathState::Suspect | PathState::Validating) {
             self.enter(now, id, PathState::Up);
         }
@@ -259,7 +269,7 @@ impl Outbound {
             present_at: None,
         });
         if !alone {
-            self.reinject(id);
+            self.reinject(now, id);
         }
     }
 

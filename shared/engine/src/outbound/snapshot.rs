@@ -2,8 +2,10 @@
 
 use super::{Outbound, path::Path, settle::PROBATION, watch::PROBATION_MAX};
 use crate::{
+    class::Class,
     inbound::HOLD_MAX,
     path::{PathId, PathSnapshot, PathState, cause::Cause},
+    scheduler::Mode,
     time::Span,
     wire::message::BACKUP,
 };
@@ -72,9 +74,10 @@ impl Outbound {
     }
 
     /// How long others would have to wait for what the path carries, where that is too long and
-    /// another path is better. Where packets are not put in order, it does not matter.
+    /// another path is better: what is spread over paths leaves it out.
     fn too_far_behind(&self, path: &Path) -> Option<Span> {
-        if !self.repairs() {
+        let mode = self.steering.mode_of(Class::Bulk);
+        if !matches!(mode, Mode::Adaptive | Mode::Split) {
             return None;
         }
         let up = || self.paths.iter().flatten().filter(|path| path.state == PathState::Up);

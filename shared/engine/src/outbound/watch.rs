@@ -2,7 +2,6 @@
 
 use super::{Event, Outbound, path::Path};
 use crate::{
-    ingress::Aqm,
     notice::Told,
     path::{PathId, PathState},
     time::{Span, Time},
@@ -22,6 +21,7 @@ impl Outbound {
         self.advance_epoch(now);
         self.note_standing(now);
         self.review_aqm();
+        self.review_copies();
         self.rest(now);
     }
 
@@ -123,31 +123,22 @@ impl Outbound {
             }
         }
         if matches!(to, PathState::Closed | PathState::Dead | PathState::Suspect) {
-            self.reinject(id);
+            self.reinject(now, id);
             for other in self.paths.iter_mut().flatten() {
                 other.window.on_failover(now);
             }
-            self.muted_until = now + MUTED;
+            self.standing.mute(now);
         }
         self.push_event(Event::Path { path: id, from, to });
         self.change_state();
         self.review_mtu();
     }
 
-    /// Lets a flow's queue stand for a share of its round trip: a TCP that reduces its window by 30 %
-    /// needs as much to keep the paths busy (CUBIC, RFC 9438, 4.6).
-    fn review_aqm(&mut self) {
-        let up = self.paths.iter().flatten().filter(|path| path.state == PathState::Up);
-        let live = || up.clone().filter(|path| path.live);
-        let round_trips = || live().map(|path| path.rtt.overdue());
-        let Some(longest) = round_trips().max() else { return };
-        // Where packets are lost, those behind them wait for a retransmission most of the time.
-        let repairs = live().any(|path| path.window.is_lossy());
-        let repair = round_trips().min().filter(|_| repairs).unwrap_or_default();
-        let rtt = longest + repair;
-        self.starting = live().any(|path| path.window.is_starting());
-        let target = Span((QUEUE_SHARE * rtt.0 as f64) as u64).clamp(QUEUE_MIN, QUEUE_MAX);
-        self.aqm = Aqm { target, interval: ((rtt + target) * 2).max(Span::millis(100)) };
+    /// Keeps account of whether copies are of use.
+    fn review_copies(&mut self) {
+        let best = self.best().is_some_and(|path| path.window.is_troubled());
+        let suspect = self.paths.iter().flatten().any(|path| path.state == PathState::Suspect);
+        self.copies.set_troubled(best || suspect);
     }
 
     /// Works out the longest packet that every usable path carries.
@@ -258,14 +249,6 @@ const PRESENT_FOR: Span = Span::millis(500);
 
 /// A claim on a path's address is forgotten when nothing came from the claimant for so long.
 const CLAIM_FORGOTTEN: Span = Span::secs(1);
-
-/// After a failover everything that was on its way is ahead of the queue: it stands for a reason.
-const MUTED: Span = Span::millis(400);
-
-/// How long a queue may stand, as a share of the round trip, and at the least and most.
-const QUEUE_SHARE: f64 = 0.45;
-const QUEUE_MIN: Span = Span::millis(15);
-const QUEUE_MAX: Span = Span::millis(60);
 
 /// After this long without packets, buffers are given back.
 const REST_AFTER: Span = Span::secs(1);

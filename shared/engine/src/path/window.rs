@@ -105,6 +105,11 @@ impl Window {
         self.gauge.base()
     }
 
+    /// Whether the path loses packets, or is late now and then, so that a copy elsewhere is worth something.
+    pub(crate) fn is_troubled(&self) -> bool {
+        self.is_lossy() || self.gauge.jitter() > JITTER_TROUBLE
+    }
+
     /// Whether the path loses packets as radios do, all the time.
     pub(crate) fn is_lossy(&self) -> bool {
         self.gauge.is_lossy()
@@ -342,6 +347,9 @@ const SIZE_MAX: f64 = 60e6;
 /// How many times the mean jitter a delay exceeds now and then: for a normal jitter's positive half, the mean is 0.8
 /// sigma, and one draw in a hundred is beyond 2.6 sigma.
 const JITTERS_MOST: f64 = 3.0;
+
+/// Half of what a player of speech keeps back, in microseconds.
+const JITTER_TROUBLE: f64 = 10_000.0;
 
 /// What is sent to see whether a queue goes, as a share of what the path carries.
 const TRIAL: f64 = 0.7;

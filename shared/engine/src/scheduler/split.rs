@@ -33,7 +33,7 @@ mod tests {
 
     #[test]
     fn a_packet_waits_for_the_fast_path_if_it_arrives_earlier_that_way() {
-        let short = PacketView { len: 1000, backlogged: false };
+        let short = PacketView { len: 1000, backlogged: false, copy: false };
         let fast = PathView { room: false, wait: Span::millis(3), ..path(0, 0) };
         let slow = PathView { delay: Span::millis(20), ..path(1, 0) };
         assert_eq!(Split.select(&short, &[fast, slow]), Choice::Wait);
@@ -44,7 +44,7 @@ mod tests {
 
     #[test]
     fn a_standing_queue_uses_whatever_has_room() {
-        let standing = PacketView { len: 1000, backlogged: true };
+        let standing = PacketView { len: 1000, backlogged: true, copy: false };
         let fast = PathView { room: false, wait: Span::millis(3), ..path(0, 0) };
         let slow = PathView { delay: Span::millis(20), ..path(1, 0) };
 
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn a_path_too_far_behind_for_order_carries_something_only_if_no_other_can() {
-        let standing = PacketView { len: 1000, backlogged: true };
+        let standing = PacketView { len: 1000, backlogged: true, copy: false };
         let fast = PathView { room: false, ..path(0, 0) };
         let far = PathView { straggle: Span::millis(180), ..path(1, 0) };
 
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn a_path_that_cannot_carry_the_size_is_left_out() {
-        let large = PacketView { len: 1400, backlogged: true };
+        let large = PacketView { len: 1400, backlogged: true, copy: false };
         let narrow = PathView { packet_max: 1300, ..path(0, 0) };
 
         assert_eq!(Split.select(&large, &[narrow, path(1, 0)]), Choice::One(PathId(1)));

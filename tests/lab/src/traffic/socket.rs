@@ -1,6 +1,7 @@
 //! What the tools' sockets have in common.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd as _;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -30,6 +31,21 @@ impl Way {
         Ok(socket)
     }
 
+    /// A UDP socket for datagrams to `to` and others, bound as wished.
+    ///
+    /// # Errors
+    /// When the device or the address is not there.
+    pub(super) fn udp_towards(&self, to: SocketAddr) -> Result<UdpSocket> {
+        let socket = Socket::new(Domain::for_address(to), Type::DGRAM, Some(Protocol::UDP))?;
+        enlarge_buffers(&socket);
+        if self.bind.is_none() {
+            let any = if to.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
+            socket.bind(&SocketAddr::new(any, 0).into())?;
+        }
+        self.prepare(&socket)?;
+        Ok(socket.into())
+    }
+
     /// Binds the socket as wished.
     ///
     /// # Errors
@@ -56,6 +72,29 @@ pub(super) fn udp_on(address: SocketAddr) -> Result<Socket> {
     enlarge_buffers(&socket);
     socket.bind(&address.into()).with_context(|| format!("listen on {address}"))?;
     Ok(socket)
+}
+
+/// The largest IP packet that the way to an address carries, as far as the kernel knows.
+///
+/// # Errors
+/// When there is no way.
+pub(super) fn path_mtu(to: SocketAddr) -> Result<u16> {
+    let socket = Way::default().udp_to(to)?;
+    let (level, option) = if to.is_ipv4() {
+        (libc::IPPROTO_IP, libc::IP_MTU)
+    } else {
+        (libc::IPPROTO_IPV6, libc::IPV6_MTU)
+    };
+    let mut mtu: libc::c_int = 0;
+    let mut len = size_of::<libc::c_int>() as libc::socklen_t;
+    let place = (&raw mut mtu).cast();
+    // SAFETY: the kernel writes at most `len` bytes, the size of the number.
+    let result =
+        unsafe { libc::getsockopt(socket.as_raw_fd(), level, option, place, &raw mut len) };
+    if result != 0 {
+        return Err(std::io::Error::last_os_error()).context("ask for the MTU");
+    }
+    Ok(mtu.clamp(0, 65_535) as u16)
 }
 
 /// Asks for 4 MiB of buffers, so that a late turn of the tool loses nothing. The kernel grants

@@ -3,6 +3,8 @@
 //! Either end may listen and either may connect, so that a flow can run against the direction in
 //! which it is set up. The receiver measures goodput, the sender what the kernel knows of the flow.
 
+mod state;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
@@ -12,7 +14,10 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use self::state::FlowState;
 use super::READY;
+use super::arrivals::Arrivals;
+pub use super::arrivals::{ReceiveReport, SERIES_MAX};
 use super::socket::Way;
 use crate::clock::monotonic_ns;
 
@@ -28,12 +33,23 @@ pub struct End {
     pub listen: Option<SocketAddr>,
 }
 
+/// Which TCP.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Kind {
+    /// Let the kernel use several paths (MPTCP), as `ip mptcp` says which
+    #[arg(long)]
+    pub mptcp: bool,
+}
+
 /// How to send.
 #[derive(Args, Clone, Debug)]
 pub struct SendOptions {
     /// Who connects
     #[command(flatten)]
     pub end: End,
+    /// Over one path or several
+    #[command(flatten)]
+    pub kind: Kind,
     /// Congestion control: cubic, bbr or another that the kernel has
     #[arg(long, default_value = "cubic")]
     pub congestion: String,
@@ -51,6 +67,9 @@ pub struct ReceiveOptions {
     /// Who connects
     #[command(flatten)]
     pub end: End,
+    /// Over one path or several
+    #[command(flatten)]
+    pub kind: Kind,
     /// How long after the first byte the goodput does not count yet, in seconds
     #[arg(long, default_value_t = 3.0)]
     pub warm_up: f64,
@@ -76,6 +95,21 @@ pub struct SendReport {
     pub rtt_min_us: u32,
     /// Largest segment, in bytes.
     pub mss: u32,
+    /// Retransmission timeouts; absent where the kernel does not count them (before Linux 6.7).
+    #[serde(default)]
+    pub timeouts: Option<u16>,
+    /// How far segments may be out of order before one counts as lost, in segments.
+    #[serde(default)]
+    pub reordering: u32,
+    /// How often the sender learnt that the network reorders.
+    #[serde(default)]
+    pub reorderings: u32,
+    /// Acknowledgments that said that something had arrived twice.
+    #[serde(default)]
+    pub duplicates: u32,
+    /// For how long the receiver's window held the sender up, in microseconds.
+    #[serde(default)]
+    pub receiver_limited_us: u64,
     /// The state about each 100 ms.
     pub samples: Vec<Sample>,
 }
@@ -93,31 +127,12 @@ pub struct Sample {
     pub retransmits: u32,
 }
 
-/// What the receiver got.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct ReceiveReport {
-    /// All bytes.
-    pub bytes: u64,
-    /// From the first byte to the last, in seconds.
-    pub seconds: f64,
-    /// Bits a second after the warm-up; 0 if the flow ended within it.
-    pub goodput_bits_per_second: f64,
-    /// How long after the first byte counting began, in seconds.
-    pub warm_up: f64,
-    /// Bits a second in each 100 ms after the first byte, for at most [`SERIES_MAX`] of them.
-    pub per_100ms: Vec<f64>,
-    /// The longest time without a byte, in microseconds.
-    pub silence_max_us: f64,
-    /// When it ended, in microseconds after the first byte.
-    pub silence_at_us: f64,
-}
-
 /// Sends for the time asked, and waits until the other end has closed.
 ///
 /// # Errors
 /// When the connection can't be had or breaks.
 pub fn send(options: &SendOptions) -> Result<SendReport> {
-    let socket = options.end.socket(&options.way, |socket| {
+    let (socket, _listener) = options.end.socket(&options.way, options.kind, |socket| {
         let chosen = socket.set_tcp_congestion(options.congestion.as_bytes());
         chosen.map_err(|error| {
             let have =
@@ -140,14 +155,7 @@ pub fn send(options: &SendOptions) -> Result<SendReport> {
         if now_ns >= sample_ns {
             sample_ns += 100_000_000;
             if samples.len() < SERIES_MAX {
-                let info = tcp_info(&socket)?;
-                let at_ms = (now_ns - began_ns) / 1_000_000;
-                samples.push(Sample {
-                    at_ms,
-                    cwnd: info.tcpi_snd_cwnd,
-                    srtt_us: info.tcpi_rtt,
-                    retransmits: info.tcpi_total_retrans,
-                });
+                samples.push(FlowState::ask(&socket)?.sample((now_ns - began_ns) / 1_000_000));
             }
         }
         if now_ns >= end_ns {
@@ -165,17 +173,8 @@ pub fn send(options: &SendOptions) -> Result<SendReport> {
     socket.set_read_timeout(Some(DRAIN_MAX))?;
     let mut rest = [0; 64];
     while let Ok(1..) = stream.read(&mut rest) {}
-    let info = tcp_info(&socket)?;
-    Ok(SendReport {
-        congestion: options.congestion.clone(),
-        bytes_acked: info.tcpi_bytes_acked,
-        seconds,
-        retransmits: info.tcpi_total_retrans,
-        segments: info.tcpi_data_segs_out,
-        rtt_min_us: info.tcpi_min_rtt,
-        mss: info.tcpi_snd_mss,
-        samples,
-    })
+    let state = FlowState::ask(&socket)?;
+    Ok(SendReport { seconds, samples, ..state.report(&options.congestion) })
 }
 
 /// Receives one flow until its end.
@@ -183,11 +182,10 @@ pub fn send(options: &SendOptions) -> Result<SendReport> {
 /// # Errors
 /// When the connection can't be had or breaks.
 pub fn receive(options: &ReceiveOptions) -> Result<ReceiveReport> {
-    let socket = options.end.socket(&options.way, |_| Ok(()))?;
+    let (socket, _listener) = options.end.socket(&options.way, options.kind, |_| Ok(()))?;
     socket.set_read_timeout(Some(SILENCE_MAX))?;
     let (mut stream, mut block) = (&socket, vec![0; 256 << 10]);
-    let mut arrivals =
-        Arrivals { warm_up_ns: (options.warm_up.max(0.0) * 1e9) as u64, ..Arrivals::default() };
+    let mut arrivals = Arrivals::new(options.warm_up);
     loop {
         match stream.read(&mut block) {
             Ok(0) => return Ok(arrivals.report()),
@@ -202,127 +200,42 @@ pub fn receive(options: &ReceiveOptions) -> Result<ReceiveReport> {
 }
 
 impl End {
-    fn socket(&self, way: &Way, choose: impl Fn(&Socket) -> Result<()>) -> Result<TcpStream> {
+    /// The connection, and what waited for it: MPTCP's further paths are taken in there.
+    fn socket(
+        &self,
+        way: &Way,
+        kind: Kind,
+        choose: impl Fn(&Socket) -> Result<()>,
+    ) -> Result<(TcpStream, Option<TcpListener>)> {
         let address = self.to.or(self.listen).context("--to or --listen is needed")?;
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        let protocol = if kind.mptcp { Protocol::MPTCP } else { Protocol::TCP };
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(protocol))
+            .with_context(|| format!("the kernel has no {protocol:?}"))?;
         // What is accepted inherits the congestion control.
         choose(&socket)?;
         if self.to.is_some() {
             way.prepare(&socket)?;
             let connected = socket.connect_timeout(&address.into(), CONNECT_MAX);
             connected.with_context(|| format!("connect to {address}"))?;
-            return Ok(socket.into());
+            return Ok((socket.into(), None));
         }
         socket.set_reuse_address(true)?;
         socket.bind(&address.into()).with_context(|| format!("listen on {address}"))?;
         socket.listen(1)?;
         eprintln!("{READY}");
-        let (stream, _) = TcpListener::from(socket).accept().context("wait for the other end")?;
-        Ok(stream)
+        let listener = TcpListener::from(socket);
+        let (stream, _) = listener.accept().context("wait for the other end")?;
+        Ok((stream, Some(listener)))
     }
-}
-
-/// What has arrived of a flow.
-#[derive(Debug, Default)]
-struct Arrivals {
-    warm_up_ns: u64,
-    first_ns: Option<u64>,
-    last_ns: u64,
-    bytes: u64,
-    /// Bytes that came after the warm-up, and when the first of them did.
-    warm_bytes: u64,
-    warm_ns: Option<u64>,
-    per_100ms: Vec<u64>,
-    silence_max_ns: u64,
-    silence_at_ns: u64,
-}
-
-impl Arrivals {
-    fn take(&mut self, now_ns: u64, len: u64) {
-        let first_ns = *self.first_ns.get_or_insert(now_ns);
-        let since_ns = now_ns - first_ns;
-        if self.bytes > 0 && now_ns - self.last_ns > self.silence_max_ns {
-            self.silence_max_ns = now_ns - self.last_ns;
-            self.silence_at_ns = since_ns;
-        }
-        self.last_ns = now_ns;
-        self.bytes += len;
-        if since_ns >= self.warm_up_ns {
-            // The first read after the warm-up only marks where counting begins.
-            match self.warm_ns {
-                None => self.warm_ns = Some(now_ns),
-                Some(_) => self.warm_bytes += len,
-            }
-        }
-        let slot = (since_ns / 100_000_000) as usize;
-        if slot < SERIES_MAX {
-            self.per_100ms.resize(self.per_100ms.len().max(slot + 1), 0);
-            self.per_100ms[slot] += len;
-        }
-    }
-
-    fn report(self) -> ReceiveReport {
-        let warm_ns = self.warm_ns.map_or(0, |warm_ns| self.last_ns - warm_ns);
-        let rate = |bytes: u64, ns: u64| if ns > 0 { bytes as f64 * 8e9 / ns as f64 } else { 0.0 };
-        ReceiveReport {
-            bytes: self.bytes,
-            seconds: self.first_ns.map_or(0, |first_ns| self.last_ns - first_ns) as f64 / 1e9,
-            goodput_bits_per_second: rate(self.warm_bytes, warm_ns),
-            warm_up: self.warm_up_ns as f64 / 1e9,
-            per_100ms: self.per_100ms.into_iter().map(|bytes| rate(bytes, 100_000_000)).collect(),
-            silence_max_us: self.silence_max_ns as f64 / 1000.0,
-            silence_at_us: self.silence_at_ns as f64 / 1000.0,
-        }
-    }
-}
-
-fn tcp_info(socket: &TcpStream) -> Result<libc::tcp_info> {
-    use std::os::fd::AsRawFd as _;
-    let mut len = size_of::<libc::tcp_info>() as libc::socklen_t;
-    // SAFETY: the structure is made of integers, so zeros are a value of it.
-    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
-    let place = (&raw mut info).cast();
-    // SAFETY: the kernel writes at most `len` bytes, the size of the structure.
-    let result = unsafe {
-        libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, place, &mut len)
-    };
-    if result != 0 {
-        return Err(std::io::Error::last_os_error()).context("ask the kernel about the flow");
-    }
-    Ok(info)
 }
 
 fn is_pause(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
-/// Tenths of a second in a report at most: one hour.
-pub const SERIES_MAX: usize = 36_000;
 /// How long a connection may take.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 /// How long a flow may be silent.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// How long the queues of a path may take to empty.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn goodput_counts_after_the_warm_up_only() {
-        let mut arrivals = Arrivals { warm_up_ns: 1_000_000_000, ..Arrivals::default() };
-        for ms in (0..1000).step_by(10) {
-            arrivals.take(5_000_000_000 + ms * 1_000_000, 1);
-        }
-        for ms in (1000..=2000).step_by(10) {
-            arrivals.take(5_000_000_000 + ms * 1_000_000, 12_500);
-        }
-
-        let report = arrivals.report();
-
-        assert!((report.goodput_bits_per_second - 1e7).abs() < 1.0, "{report:?}");
-        assert_eq!(report.per_100ms[..2], [800.0, 800.0]);
-        assert_eq!(report.silence_max_us, 10_000.0);
-    }
-}

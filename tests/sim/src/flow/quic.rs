@@ -1,9 +1,12 @@
-//! QUIC: quinn's own protocol machine in virtual time, one stream each way.
+//! QUIC: quinn's own protocol machine in virtual time.
+//!
+//! What is long goes over several streams at once, because quinn's receiver gives a connection up
+//! when more than 1024 pieces of one stream wait for what is missing before them, as after a slow
+//! start.
 //!
 //! The bytes of the packets are not the same from run to run, because the keys are not; their times
 //! and lengths are.
 
-mod identity;
 mod instant;
 
 use std::collections::VecDeque;
@@ -11,6 +14,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use bytes::BytesMut;
+use lab::traffic::identity;
 use quinn_proto::ClientConfig;
 use quinn_proto::Connection;
 use quinn_proto::ConnectionHandle;
@@ -49,7 +53,7 @@ pub struct QuicConfig {
     pub tuple: FourTuple,
     /// Whether it connects, at `start`, or waits.
     pub role: Role,
-    /// What it sends, on a stream that it opens. Both ends may.
+    /// What it sends, on streams that it opens. Both ends may.
     pub load: Load,
     /// Largest packet, bytes, IP header included; at least 1 248.
     pub mtu: u16,
@@ -79,8 +83,8 @@ pub struct Quic {
     endpoint: Endpoint,
     transport: Arc<TransportConfig>,
     connection: Option<(ConnectionHandle, Connection)>,
-    outgoing: Option<Outgoing>,
-    incoming: Option<Incoming>,
+    outgoing: Vec<Outgoing>,
+    incoming: Vec<Incoming>,
     /// Datagrams that belong to no connection.
     responses: VecDeque<Vec<u8>>,
     /// When the connection wants to be asked again.
@@ -89,15 +93,16 @@ pub struct Quic {
     report: Report,
 }
 
-/// The stream that this end opened.
+/// A stream that this end opened.
 #[derive(Clone, Copy, Debug)]
 struct Outgoing {
     id: StreamId,
+    total: u64,
     written: u64,
     is_acknowledged: bool,
 }
 
-/// The stream that the peer opened.
+/// A stream that the peer opened.
 #[derive(Clone, Copy, Debug)]
 struct Incoming {
     id: StreamId,
@@ -127,8 +132,8 @@ impl Quic {
             transport,
             config,
             connection: None,
-            outgoing: None,
-            incoming: None,
+            outgoing: Vec::new(),
+            incoming: Vec::new(),
             responses: VecDeque::new(),
             timeout: (config.role == Role::Client).then_some(config.start),
             identification: 0,
@@ -196,10 +201,9 @@ impl Quic {
                 Event::Stream(StreamEvent::Opened { dir: Dir::Uni }) => self.accept(now),
                 Event::Stream(StreamEvent::Readable { .. }) => self.read(now),
                 Event::Stream(StreamEvent::Writable { .. }) => self.write(),
-                Event::Stream(StreamEvent::Finished { .. }) => {
-                    if let Some(outgoing) = &mut self.outgoing {
-                        outgoing.is_acknowledged = true;
-                    }
+                Event::Stream(StreamEvent::Finished { id }) => {
+                    let stream = self.outgoing.iter_mut().find(|stream| stream.id == id);
+                    stream.expect("only streams of ours end").is_acknowledged = true;
                 }
                 Event::ConnectionLost { .. } => self.report.timeouts += 1,
                 Event::HandshakeDataReady
@@ -213,71 +217,77 @@ impl Quic {
 
     fn open(&mut self) {
         let Some((_, connection)) = &mut self.connection else { return };
-        if self.config.load == Load::Nothing {
-            return;
+        let (total, streams) = match self.config.load {
+            Load::Nothing => return,
+            Load::Bytes(bytes) if bytes < SEVERAL_MIN => (bytes, 1),
+            Load::Bytes(bytes) => (bytes, STREAMS),
+            Load::Endless => (u64::MAX, STREAMS),
+        };
+        for index in 0..streams {
+            let rest = if index == 0 { total % streams } else { 0 };
+            let total = total / streams + rest;
+            let id = connection.streams().open(Dir::Uni);
+            let stream = |id| Outgoing { id, total, written: 0, is_acknowledged: false };
+            self.outgoing.extend(id.map(stream));
         }
-        let id = connection.streams().open(Dir::Uni);
-        self.outgoing = id.map(|id| Outgoing { id, written: 0, is_acknowledged: false });
         self.write();
     }
 
+    /// Writes what there is room for, piece by piece on each stream in turn.
     fn write(&mut self) {
-        let (Some((_, connection)), Some(outgoing)) = (&mut self.connection, &mut self.outgoing)
-        else {
-            return;
-        };
-        let mut stream = connection.send_stream(outgoing.id);
-        let total = match self.config.load {
-            Load::Bytes(bytes) => bytes,
-            Load::Endless => u64::MAX,
-            Load::Nothing => 0,
-        };
-        while outgoing.written < total {
-            let len = (total - outgoing.written).min(payload::PIECE_MAX as u64) as usize;
-            let mut piece = [Bytes::from_static(payload::at(outgoing.written, len))];
-            match stream.write_chunks(&mut piece) {
-                Ok(written) => outgoing.written += written.bytes as u64,
-                // Blocked: the connection says when it is writable.
-                Err(_) => return,
+        let Some((_, connection)) = &mut self.connection else { return };
+        let mut is_blocked = false;
+        while !is_blocked && self.outgoing.iter().any(|it| it.written < it.total) {
+            for outgoing in self.outgoing.iter_mut().filter(|it| it.written < it.total) {
+                let left = outgoing.total - outgoing.written;
+                let len = left.min(payload::PIECE_MAX as u64) as usize;
+                let mut piece = [Bytes::from_static(payload::at(outgoing.written, len))];
+                match connection.send_stream(outgoing.id).write_chunks(&mut piece) {
+                    Ok(written) => outgoing.written += written.bytes as u64,
+                    // The connection says when it is writable.
+                    Err(_) => is_blocked = true,
+                }
             }
+            self.outgoing.rotate_left(1);
         }
-        // A second call finds the stream finished, which is as well.
-        stream.finish().ok();
+        for outgoing in self.outgoing.iter().filter(|it| it.written == it.total) {
+            // A second call finds the stream finished, which is as well.
+            connection.send_stream(outgoing.id).finish().ok();
+        }
     }
 
     fn accept(&mut self, now: u64) {
         let Some((_, connection)) = &mut self.connection else { return };
-        if let Some(id) = connection.streams().accept(Dir::Uni) {
-            self.incoming = Some(Incoming { id, read: 0, has_ended: false });
-            self.read(now);
+        while let Some(id) = connection.streams().accept(Dir::Uni) {
+            self.incoming.push(Incoming { id, read: 0, has_ended: false });
         }
+        self.read(now);
     }
 
     fn read(&mut self, now: u64) {
-        let (Some((_, connection)), Some(incoming)) = (&mut self.connection, &mut self.incoming)
-        else {
-            return;
-        };
-        let mut stream = connection.recv_stream(incoming.id);
-        let Ok(mut chunks) = stream.read(true) else { return };
-        let before = incoming.read;
-        loop {
-            match chunks.next(usize::MAX) {
-                Ok(Some(chunk)) => {
-                    let is_right = payload::matches(incoming.read, &chunk.bytes);
-                    self.report.packets_bad += u64::from(!is_right);
-                    incoming.read += chunk.bytes.len() as u64;
+        let Some((_, connection)) = &mut self.connection else { return };
+        for incoming in self.incoming.iter_mut().filter(|stream| !stream.has_ended) {
+            let mut stream = connection.recv_stream(incoming.id);
+            let Ok(mut chunks) = stream.read(true) else { continue };
+            let before = incoming.read;
+            loop {
+                match chunks.next(usize::MAX) {
+                    Ok(Some(chunk)) => {
+                        let is_right = payload::matches(incoming.read, &chunk.bytes);
+                        self.report.packets_bad += u64::from(!is_right);
+                        incoming.read += chunk.bytes.len() as u64;
+                    }
+                    Ok(None) => {
+                        incoming.has_ended = true;
+                        break;
+                    }
+                    Err(_) => break,
                 }
-                Ok(None) => {
-                    incoming.has_ended = true;
-                    break;
-                }
-                Err(_) => break,
             }
-        }
-        let _ = chunks.finalize();
-        if incoming.read > before {
-            self.report.on_delivered(now, incoming.read - before);
+            let _ = chunks.finalize();
+            if incoming.read > before {
+                self.report.on_delivered(now, incoming.read - before);
+            }
         }
     }
 
@@ -331,11 +341,13 @@ impl Flow for Quic {
 
     fn is_finished(&self) -> bool {
         let sent = match self.config.load {
-            Load::Bytes(_) => self.outgoing.is_some_and(|stream| stream.is_acknowledged),
+            Load::Bytes(_) => {
+                !self.outgoing.is_empty() && self.outgoing.iter().all(|it| it.is_acknowledged)
+            }
             Load::Endless => false,
-            Load::Nothing => self.incoming.is_some(),
+            Load::Nothing => !self.incoming.is_empty(),
         };
-        sent && self.incoming.is_none_or(|stream| stream.has_ended)
+        sent && self.incoming.iter().all(|stream| stream.has_ended)
     }
 
     fn report(&self) -> Report {
@@ -355,6 +367,10 @@ impl Flow for Quic {
 
 /// Stateless answers that wait to be sent.
 const RESPONSES_MAX: usize = 16;
+
+/// Streams of a load without an end, or of so many bytes.
+const STREAMS: u64 = 16;
+const SEVERAL_MIN: u64 = 16 << 20;
 
 /// TLS wants a name; the key is what is verified.
 const SERVER_NAME: &str = "server.invalid";

@@ -110,7 +110,7 @@ pub(super) fn session(config: &WorldConfig, side: Side, seed: [u8; 32]) -> Sessi
         activation: [9; 16],
         peer_slot: 5,
         filter,
-        mode: config.mode,
+        steering: config.mode.into(),
         epoch_limits: config.epoch_limits,
         trial: config.trial,
         seed,

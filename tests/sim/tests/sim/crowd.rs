@@ -189,7 +189,7 @@ fn session(side: Side) -> Session {
             activation: [2; 16],
             peer_slot: 1,
             filter: Filter::Destinations(all),
-            mode: Mode::Split,
+            steering: Mode::Split.into(),
             epoch_limits: EpochLimits::default(),
             trial: engine::Trial::default(),
             seed: [3; 32],

@@ -65,7 +65,7 @@ impl Run {
         };
         let mut world = World::new(WorldConfig {
             links,
-            mode: Mode::ALL[random.random_range(0..3)],
+            mode: Mode::ALL[random.random_range(0..Mode::ALL.len())],
             trial: engine::Trial::default(),
             epoch_limits,
             notice_delay_max: [0, 100, 2000][random.random_range(0..3)],
@@ -100,7 +100,7 @@ impl Run {
                     self.world.wake_path(end, line as u8);
                 }
             }
-            _ => self.world.set_mode(Mode::ALL[self.random.random_range(0..3)]),
+            _ => self.world.set_mode(Mode::ALL[self.random.random_range(0..Mode::ALL.len())]),
         }
     }
 
@@ -187,7 +187,12 @@ impl Run {
 
     fn assert_recovered(&mut self) {
         self.model.forget();
-        let before = [self.model.inversions(0), self.model.inversions(1)];
+        // What is real-time is not waited for as long as a slow path may take.
+        let unexplained = |random: &mut Self, end: usize| {
+            let expired = random.world.session(1 - end).inbound.stats().expired;
+            random.model.inversions(end) as i64 - expired as i64
+        };
+        let before = [CLIENT, SERVER].map(|end| unexplained(self, end));
         let dropped = |world: &mut World| {
             [CLIENT, SERVER].map(|end| world.session(end).outbound.stats().dropped_standing)
         };
@@ -210,7 +215,7 @@ impl Run {
             let dropped = dropped(&mut self.world)[end] - dropped_before[end];
             let missing = self.model.missing(end) as u64;
             assert_eq!(missing, dropped, "end {end} lost packets on good links");
-            assert_eq!(self.model.inversions(end), before[end]);
+            assert!(unexplained(self, end) <= before[end]);
         }
         for (slot, &(_, closed)) in self.slots.iter().enumerate() {
             let wanted = if closed { PathState::Closed } else { PathState::Up };

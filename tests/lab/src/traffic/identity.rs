@@ -1,10 +1,11 @@
-//! TLS for senders in a simulation: one key that all servers have and all clients expect.
+//! TLS for QUIC flows, here and in simulations: one key that all servers have and all clients
+//! expect.
 
 use std::sync::Arc;
 use std::sync::LazyLock;
 
-use quinn_proto::crypto::rustls::QuicClientConfig;
-use quinn_proto::crypto::rustls::QuicServerConfig;
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::crypto::rustls::QuicServerConfig;
 use rustls::CertificateError;
 use rustls::ClientConfig;
 use rustls::DigitallySignedStruct;
@@ -26,12 +27,12 @@ use rustls::server::AlwaysResolvesServerRawPublicKeys;
 use rustls::sign::CertifiedKey;
 
 /// TLS of a client.
-pub(super) fn client() -> Arc<QuicClientConfig> {
+pub fn client() -> Arc<QuicClientConfig> {
     CLIENT.clone()
 }
 
 /// TLS of a server.
-pub(super) fn server() -> Arc<QuicServerConfig> {
+pub fn server() -> Arc<QuicServerConfig> {
     SERVER.clone()
 }
 

@@ -1,0 +1,212 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::{fs, thread};
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, Parser, Subcommand};
+use engine::{Ablation, Trial};
+
+use crate::case::{Case, Plan};
+use crate::namespaces::{self, Place};
+use crate::progress::Progress;
+use crate::row::{Row, Runner};
+use crate::store::Store;
+use crate::{picture, snapshot, table, virtual_time};
+
+/// Runs scenarios and shows what came of them
+#[derive(Debug, Parser)]
+#[command(name = "bench", version)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Several links: how much of them one flow gets, and what happens when they fail
+    Multipath(Multipath),
+}
+
+/// What to run of the multipath scenarios.
+#[derive(Args, Clone, Debug)]
+pub struct Multipath {
+    /// The flagship pair and both deaths only
+    #[arg(long)]
+    quick: bool,
+    /// In the simulator, in virtual time, with ten seeds in both directions
+    #[arg(long)]
+    sim: bool,
+    /// Only scenarios whose name contains this; may be given again
+    #[arg(long, value_name = "PATTERN")]
+    only: Vec<String>,
+    /// Seeds of each
+    #[arg(long, value_name = "N")]
+    seeds: Option<u64>,
+    /// How long bulk flows go
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(4..=3600))]
+    seconds: Option<u64>,
+    /// Where rows, JSON and picture go
+    #[arg(long, value_name = "DIR", default_value = "target/bench")]
+    out: PathBuf,
+    /// Run again what is done already
+    #[arg(long)]
+    fresh: bool,
+    /// Change a rule of the engine at both ends, by its name; may be given again
+    #[arg(long, value_name = "RULE")]
+    ablate: Vec<String>,
+    /// Also run another tunnel over the same links, by a script (see scripts/peers)
+    #[arg(long, value_name = "SCRIPT")]
+    peer: Vec<PathBuf>,
+    /// Also run the kernel's own MPTCP over the same links
+    #[arg(long)]
+    mptcp: bool,
+    /// Compare a small part of the simulator's table with the one that is kept, and fail if a
+    /// figure moved
+    #[arg(long, requires = "sim")]
+    check: bool,
+    /// Write that table
+    #[arg(long, requires = "sim", conflicts_with = "check")]
+    write: bool,
+}
+
+/// Reads the command line and does what it says.
+///
+/// # Errors
+/// When a scenario can't be run, or a result can't be written.
+pub fn run() -> Result<ExitCode> {
+    let Task::Multipath(options) = Arguments::parse().task;
+    trial(&options.ablate)?;
+    if options.check || options.write {
+        return snapshot::run(options.write);
+    }
+    options.run()
+}
+
+/// The engine's rules with those that words change.
+///
+/// # Errors
+/// Names the words that there are.
+fn trial(words: &[String]) -> Result<Trial> {
+    words.iter().try_fold(Trial::default(), |trial, word| {
+        trial.with_word(word).with_context(|| {
+            let names = Ablation::ALL.map(Ablation::name).join(", ");
+            format!("no rule '{word}'; one of {names}, or window-SLOT=BYTES")
+        })
+    })
+}
+
+impl Multipath {
+    fn run(&self) -> Result<ExitCode> {
+        let runner = if self.sim { Runner::VirtualTime } else { Runner::Namespaces };
+        let plan = Plan {
+            runner,
+            is_quick: self.quick,
+            only: self.only.clone(),
+            seeds: self.seeds,
+            seconds: self.seconds,
+        };
+        let cases = plan.cases();
+        if cases.is_empty() {
+            bail!("no scenario's name contains {}", self.only.join(" or "));
+        }
+        let mut store = Store::open(&self.out, self.fresh)?;
+        let missing: Vec<&Case> =
+            cases.iter().filter(|case| store.row(case, runner, &self.ablate).is_none()).collect();
+        let mut progress = Progress::new(cases.len(), cases.len() - missing.len());
+        let finished = match runner {
+            Runner::Namespaces => self.in_namespaces(&missing, &mut store, &mut progress)?,
+            Runner::VirtualTime => self.in_virtual_time(&missing, &mut store, &mut progress)?,
+        };
+        let rows: Vec<Row> =
+            cases.iter().filter_map(|case| store.row(case, runner, &self.ablate)).collect();
+        print!("{}", table::render(&rows));
+        self.write(&rows)?;
+        if !finished {
+            eprintln!("bench: broken off; the same command goes on from here");
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
+        let good = rows.iter().all(|row| row.missed.is_empty());
+        Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(BELOW) })
+    }
+
+    fn in_namespaces(
+        &self,
+        cases: &[&Case],
+        store: &mut Store,
+        progress: &mut Progress,
+    ) -> Result<bool> {
+        let place = Place::new(&self.ablate, &self.peer, self.mptcp)?;
+        for case in cases {
+            progress.begin(&name(case));
+            match namespaces::run(case, &place) {
+                Ok(row) => store.add(&row)?,
+                Err(_) if place.is_interrupted() => return Ok(false),
+                Err(error) => return Err(error).with_context(|| name(case)),
+            }
+            progress.done(&name(case));
+        }
+        Ok(true)
+    }
+
+    /// Cases are independent, so each core takes the next one.
+    fn in_virtual_time(
+        &self,
+        cases: &[&Case],
+        store: &mut Store,
+        progress: &mut Progress,
+    ) -> Result<bool> {
+        let (next, trial, failed) =
+            (AtomicUsize::new(0), trial(&self.ablate)?, AtomicBool::new(false));
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        thread::scope(|scope| {
+            let (sender, rows) = mpsc::channel();
+            for _ in 0..threads.min(cases.len()) {
+                let (sender, next, failed) = (sender.clone(), &next, &failed);
+                scope.spawn(move || {
+                    while !failed.load(Ordering::Relaxed)
+                        && let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed))
+                    {
+                        let row = virtual_time::run(case, trial, &self.ablate);
+                        if sender.send((case, row)).is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+            drop(sender);
+            for (case, row) in rows {
+                let kept = store.add(&row);
+                failed.store(kept.is_err(), Ordering::Relaxed);
+                kept?;
+                progress.done(&name(case));
+            }
+            Ok(true)
+        })
+    }
+
+    fn write(&self, rows: &[Row]) -> Result<()> {
+        let json = serde_json::to_string_pretty(rows).context("write the rows as JSON")?;
+        for (name, text) in
+            [("multipath.json", json + "\n"), ("multipath.svg", picture::draw(rows))]
+        {
+            let path = self.out.join(name);
+            fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+            eprintln!("bench: {}", path.display());
+        }
+        Ok(())
+    }
+}
+
+fn name(case: &Case) -> String {
+    let Case { scenario, sender, way, seed } = case;
+    format!("{} {sender} {way} seed {seed}", scenario.name)
+}
+
+/// A row misses what it must hold.
+const BELOW: u8 = 2;
+/// As a shell counts SIGINT.
+const INTERRUPTED: u8 = 130;

@@ -1,0 +1,97 @@
+//! Other systems over the same links: the kernel's MPTCP, and tunnels that a script brings up.
+//!
+//! `scripts/peers/raw-link.sh` says what such a script is told and must do. Events of a scenario
+//! are not played to peers: what is compared is one bulk flow over links that stay as they are.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use lab::topology::{SERVER_ADDRESS, link_address};
+use lab::{Direction, Lab, Node, Topology};
+use netns::{Program, run_on};
+
+use crate::case::Case;
+use crate::namespaces::{Ends, Listener, Stop, bulk_goodput};
+use crate::row::Comparison;
+
+/// Runs the same flow through other systems.
+///
+/// # Errors
+/// When one does not come up.
+pub fn run(
+    case: &Case,
+    own_mbit: f64,
+    scripts: &[PathBuf],
+    has_mptcp: bool,
+    stop: &Stop,
+) -> Result<Vec<Comparison>> {
+    let topology = Topology { seed: case.seed, ..Topology::of(case.scenario.links.clone()) };
+    let seconds = case.scenario.seconds;
+    let mut peers = Vec::new();
+    if has_mptcp {
+        let lab = Lab::up(&topology)?;
+        let ends = mptcp(case, &lab).context("set MPTCP up")?;
+        let goodput = bulk_goodput(&lab, &ends, case.sender, seconds, stop)?;
+        peers.push(Comparison::new("mptcp", goodput, own_mbit));
+    }
+    for script in scripts {
+        let name = script.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let lab = Lab::up(&topology)?;
+        let goodput = through(case, &lab, script, stop).with_context(|| name.clone())?;
+        peers.push(Comparison::new(&name, goodput, own_mbit));
+    }
+    Ok(peers)
+}
+
+/// Tells both kernels to use all links. The client connects, as it must: only it has several
+/// addresses.
+fn mptcp(case: &Case, lab: &Lab) -> Result<Ends> {
+    let ip = |node, words: &str| run_on(lab, node, "ip", &words.split(' ').collect::<Vec<_>>());
+    let links = &case.scenario.links;
+    for node in [Node::Client, Node::Server] {
+        ip(node, &format!("mptcp limits set subflow {0} add_addr_accepted {0}", links.len()))?;
+    }
+    for (index, link) in links.iter().enumerate() {
+        let [address, _] = link_address(index, 1);
+        ip(Node::Client, &format!("mptcp endpoint add {address} dev {} subflow", link.name))?;
+    }
+    let [server, _] = SERVER_ADDRESS;
+    let (sender, receiver, listener) = match case.way {
+        Direction::Down => (Node::Server, Node::Client, Listener::Sender),
+        Direction::Up => (Node::Client, Node::Server, Listener::Receiver),
+    };
+    let address = server.to_string();
+    Ok(Ends { sender, receiver, listener, address, words: vec!["--mptcp"] })
+}
+
+/// Runs the flow through the tunnel that a script brings up.
+fn through(case: &Case, lab: &Lab, script: &Path, stop: &Stop) -> Result<f64> {
+    let script = script.canonicalize().context("find the script")?;
+    let addresses = |host| {
+        let all =
+            (0..case.scenario.links.len()).map(|link| link_address(link, host)[0].to_string());
+        all.collect::<Vec<_>>().join(" ")
+    };
+    let links: Vec<&str> = case.scenario.links.iter().map(|link| link.name.as_str()).collect();
+    let start = |node: Node| {
+        let mut command = Command::new(&script);
+        command.arg(node.to_string()).env("LINKS", links.join(" "));
+        command.env("CLIENT_ADDRESSES", addresses(1)).env("SERVER_ADDRESSES", addresses(2));
+        command.env("SERVER", SERVER_ADDRESS[0].to_string());
+        let program = Program::start(lab, node, "the script", command)?;
+        program.wait_ready()?;
+        anyhow::Ok(program)
+    };
+    let (mut server, mut client) = (start(Node::Server)?, start(Node::Client)?);
+    let plain = Ends::through_tunnel(case.way);
+    let address = if case.way == Direction::Up { INNER[0] } else { INNER[1] };
+    let ends = Ends { address: address.to_owned(), ..plain };
+    let goodput = bulk_goodput(lab, &ends, case.sender, case.scenario.seconds, stop)?;
+    client.terminate()?;
+    server.terminate()?;
+    Ok(goodput)
+}
+
+/// The inner addresses that a script gives: the server's and the client's.
+const INNER: [&str; 2] = ["10.250.0.1", "10.250.0.2"];
