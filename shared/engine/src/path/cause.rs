@@ -21,14 +21,14 @@ pub enum Cause {
     },
     /// It carries what it can.
     Full {
-        /// That, in bytes a second.
+        /// What arrives, in bytes a second.
         rate: u64,
         /// The queue that stands on it.
         queue: Span,
     },
     /// It is full as far as is known, but no queue says so: more is tried.
     Growing {
-        /// What it has carried so far, in bytes a second.
+        /// What arrives so far, in bytes a second.
         rate: u64,
     },
     /// More is on its way than it carries: less is sent until that has gone.

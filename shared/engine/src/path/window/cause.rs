@@ -27,7 +27,8 @@ impl Window {
         if let Some(rate) = self.policer.rate() {
             return Cause::Policed { rate: rate as u64 };
         }
-        let (queue, rate) = (self.queue(), self.capacity());
+        // Not the learnt capacity: that is a belief, and runs ahead of the link while more is tried.
+        let (queue, rate) = (self.queue(), self.rate());
         if queue.0 as f64 > HELD_BACK * self.target() {
             Cause::HeldBack { queue }
         } else if self.growth > GROWING * GROWTH_MIN && !self.is_saturated() {
