@@ -126,6 +126,41 @@ impl Grid {
     }
 }
 
+/// The first columns of a line, with … for what is left out. Colours take no column.
+pub fn cut(line: &str, columns: usize) -> String {
+    let (mut out, mut width) = (String::new(), 0);
+    let (mut escape, mut painted) = (false, false);
+    let mut letters = line.chars().peekable();
+    while let Some(letter) = letters.next() {
+        if letter == '\x1b' {
+            (escape, painted) = (true, true);
+        }
+        if escape {
+            out.push(letter);
+            escape = letter != 'm';
+            continue;
+        }
+        if width + 1 >= columns && has_letters(letters.clone()) {
+            out.extend((columns > 0).then_some('…'));
+            out.push_str(if painted { "\x1b[0m" } else { "" });
+            break;
+        }
+        out.push(letter);
+        width += 1;
+    }
+    out
+}
+
+/// Whether anything but colours follows.
+fn has_letters(mut rest: impl Iterator<Item = char>) -> bool {
+    loop {
+        match rest.next() {
+            Some('\x1b') => while rest.next().is_some_and(|letter| letter != 'm') {},
+            other => return other.is_some(),
+        }
+    }
+}
+
 fn painted(text: &str, tone: Tone, colour: Colour) -> String {
     let code = match (colour, tone) {
         (Colour::Never, _) | (_, Tone::Plain) => return text.to_owned(),
@@ -134,4 +169,22 @@ fn painted(text: &str, tone: Tone, colour: Colour) -> String {
         (Colour::Always, Tone::Good) => 32,
     };
     format!("\x1b[{code}m{text}\x1b[0m")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_is_too_long_is_cut_and_its_colour_ends() {
+        assert_eq!(cut("held back", 9), "held back");
+        assert_eq!(cut("held back", 8), "held ba…");
+        assert_eq!(cut("größer", 5), "größ…");
+        assert_eq!(cut("\x1b[32mup\x1b[0m", 2), "\x1b[32mup\x1b[0m");
+        assert_eq!(cut("\x1b[32mup\x1b[0m  full", 5), "\x1b[32mup\x1b[0m  …\x1b[0m");
+        assert_eq!(
+            (cut("ab", 1).as_str(), cut("ab", 0).as_str(), cut("", 3).as_str()),
+            ("…", "", "")
+        );
+    }
 }

@@ -17,9 +17,14 @@ pub use self::{
 
 mod command;
 mod instance;
+mod interval;
+mod live;
 mod query;
+mod screen;
 mod socket;
 mod table;
+pub(crate) mod units;
+mod watch;
 
 /// The version of the JSON form.
 pub const VERSION: u32 = 1;
@@ -128,6 +133,22 @@ pub struct PathDirection {
     pub window_bytes: Option<u64>,
     /// Bytes that are in flight.
     pub in_flight_bytes: Option<u64>,
+    /// How long what is sent waits on the path, in ms.
+    pub queue_ms: Option<f64>,
+    /// How much the path's delay varies without a queue, in ms.
+    pub jitter_ms: Option<f64>,
+    /// The most that is sent, in bit/s, with the outer headers of full datagrams.
+    pub pace_bit_s: Option<u64>,
+    /// What the path carries as far as is known, counted in the same way.
+    pub capacity_bit_s: Option<u64>,
+    /// Share of the bytes that was lost in the last seconds under load, from 0 to 1.
+    pub loss_lately: Option<f64>,
+    /// Whether as much would be lost if less were sent.
+    pub loss_not_ours: Option<bool>,
+    /// Why no more is sent, in a word: `full`, `held-back`, `policed`, ...
+    pub cause_name: Option<String>,
+    /// Why no more is sent, in words and figures for people.
+    pub cause: Option<String>,
     /// Datagrams sent in this direction.
     pub datagrams_sent: Option<u64>,
     /// Bytes of these datagrams, with their outer headers.

@@ -21,7 +21,7 @@ use crate::{
     notice::{Heard, Notices, Told},
     packet::{Ecn, FlowHash, Headers},
     path::{
-        FourTuple, PathId, PathSnapshot, PathState,
+        FourTuple, PathId, PathState,
         sent::{Segment, Sent},
         window::Window,
     },
@@ -42,6 +42,7 @@ mod epoch;
 mod messages;
 mod path;
 mod settle;
+mod snapshot;
 mod standing;
 mod watch;
 mod worth;
@@ -416,26 +417,6 @@ impl Outbound {
     /// The usable path on which a message arrives soonest.
     pub fn best_path(&self) -> Option<PathId> {
         self.best().map(|path| path.id)
-    }
-
-    /// What a path looks like.
-    pub fn path_snapshot(&self, id: PathId) -> Option<PathSnapshot> {
-        self.path(id).map(|path| PathSnapshot {
-            id,
-            tuple: path.tuple,
-            state: path.state,
-            quiet: !path.live,
-            rank: path.rank,
-            srtt: path.rtt.measured(),
-            rttvar: path.rtt.variation(),
-            min_rtt: path.rtt.minimum(),
-            rate: path.window.rate(),
-            window: path.window.size(),
-            in_flight: path.sent.in_flight(),
-            mtu: path.mtu.confirmed(),
-            sent: path.stats,
-            received: Default::default(),
-        })
     }
 
     fn path(&self, id: PathId) -> Option<&Path> {

@@ -2,8 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use self::cause::Cause;
 use crate::time::Span;
 
+pub(crate) mod cause;
 mod gauge;
 pub(crate) mod mtu;
 mod policer;
@@ -95,6 +97,20 @@ pub struct PathSnapshot {
     pub window: u64,
     /// Bytes that are on their way.
     pub in_flight: u64,
+    /// How long what is sent waits on the path.
+    pub queue: Span,
+    /// What the path adds to its smallest delay on average, without a queue.
+    pub jitter: Span,
+    /// Bytes a second that it is sent at most.
+    pub pace: u64,
+    /// Bytes a second that it carries, as far as is known; 0 before the first report.
+    pub capacity: u64,
+    /// The share of bytes that was lost in the last seconds under load, from 0 to 1.
+    pub lost: f64,
+    /// Whether as much would be lost if less were sent.
+    pub loses_by_itself: bool,
+    /// Why it does not carry more.
+    pub cause: Cause,
     /// The longest datagram that the path has been shown to carry, with IP and UDP headers.
     pub mtu: u16,
     /// What was sent.

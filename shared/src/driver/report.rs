@@ -1,7 +1,7 @@
 //! What the data plane's thread says of itself when asked.
 
 use engine::{
-    PathSnapshot,
+    PathSnapshot, Time,
     stats::{InboundStats, OutboundStats},
 };
 
@@ -25,6 +25,8 @@ pub struct DriverReport {
 pub struct SessionReport {
     /// Our slot of the session.
     pub slot: u32,
+    /// The moment of the report, as the session counts time.
+    pub at: Time,
     /// Its paths.
     pub paths: Vec<PathSnapshot>,
     /// What was sent.

@@ -165,7 +165,7 @@ impl DriverThread {
             }
             Command::Report(answer) => {
                 // Whoever asked may have given up waiting.
-                let _ = answer.send(self.report());
+                let _ = answer.send(self.report(now));
             }
             Command::SetMode(slot, mode) => {
                 if let Some(entry) = self.sessions.get_mut(slot) {
@@ -329,12 +329,13 @@ impl DriverThread {
         }
     }
 
-    fn report(&self) -> DriverReport {
+    fn report(&self, now: Duration) -> DriverReport {
         let sessions = self.sessions.iter().map(|(slot, entry)| {
             let session = &entry.session;
             let ids = (0..PATHS_MAX as u8).map(engine::PathId);
             SessionReport {
                 slot,
+                at: entry.time(now),
                 paths: ids.filter_map(|id| session.path_snapshot(id)).collect(),
                 outbound: session.outbound.stats(),
                 inbound: session.inbound.stats(),

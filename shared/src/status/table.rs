@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use self::units::{age, bits, bytes, count, share};
-use super::{Path, PathDirection, Session, Snapshot, Traffic, Uplink};
+use super::{
+    Path, PathDirection, Session, Snapshot, Traffic, Uplink,
+    units::{age, bits, bytes, count, share},
+};
 use crate::grid::{Cell, Colour, Grid};
-
-mod units;
 
 /// Everything about one program. `now` is in seconds since 1970.
 pub(super) fn render(snapshot: &Snapshot, now: u64, colour: Colour) -> String {
@@ -44,7 +44,7 @@ pub(super) fn render(snapshot: &Snapshot, now: u64, colour: Colour) -> String {
 }
 
 /// One line for each of several programs.
-pub(super) fn render_list(snapshots: &[&Snapshot], now: u64, colour: Colour) -> String {
+pub(super) fn render_list(snapshots: &[Snapshot], now: u64, colour: Colour) -> String {
     let mut grid = Grid::new(&["NAME", "PROCESS", "RUNNING FOR", "MODE", "SESSIONS"]);
     for it in snapshots {
         grid.push(vec![

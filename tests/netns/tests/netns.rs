@@ -29,3 +29,5 @@ mod links;
 mod restart;
 #[path = "netns/security.rs"]
 mod security;
+#[path = "netns/watch.rs"]
+mod watch;

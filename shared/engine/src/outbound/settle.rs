@@ -293,7 +293,7 @@ const TRIES_MAX: u8 = 8;
 const REPAIR_MAX: usize = 1 << 17;
 
 /// Probes answered before a path that was dead carries data again.
-const PROBATION: u32 = 3;
+pub(super) const PROBATION: u32 = 3;
 
 /// Probes that wait for an answer on one path.
 const REPLIES_MAX: usize = 8;

@@ -184,7 +184,7 @@ impl Outbound {
             PathState::Suspect if now.since(path.state_since) >= path.death() => {
                 self.enter(now, id, PathState::Dead);
             }
-            PathState::Probation if now.since(path.state_since) >= Span::secs(1) => {
+            PathState::Probation if now.since(path.state_since) >= PROBATION_MAX => {
                 self.enter(now, id, PathState::Dead);
             }
             PathState::Closed
@@ -241,6 +241,9 @@ impl Path {
         (self.rtt.smoothed() * 3).max(Span::millis(150))
     }
 }
+
+/// How long a path may take to give the answers that it has to prove itself with.
+pub(super) const PROBATION_MAX: Span = Span::secs(1);
 
 /// A path's own address counts as alive for so long after its last sign.
 const PRESENT_FOR: Span = Span::millis(500);

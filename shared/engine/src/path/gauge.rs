@@ -125,6 +125,11 @@ impl Gauge {
         self.lost
     }
 
+    /// The same over some seconds.
+    pub(super) fn lost_long(&self) -> f64 {
+        self.lost_long
+    }
+
     /// Whether the path loses packets as radios do, all the time.
     pub(super) fn is_lossy(&self) -> bool {
         self.lossy

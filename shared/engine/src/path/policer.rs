@@ -50,6 +50,19 @@ pub(super) struct Loss {
 }
 
 impl Policer {
+    /// The rate beyond which packets are dropped, if one is believed in.
+    pub(super) fn rate(&self) -> Option<f64> {
+        match self.belief {
+            Belief::Policed { rate, .. } => Some(rate),
+            Belief::Clear | Belief::Radio { .. } | Belief::Trial { .. } => None,
+        }
+    }
+
+    /// Whether less is sent for a trial.
+    pub(super) fn is_trying(&self) -> bool {
+        matches!(self.belief, Belief::Trial { .. })
+    }
+
     /// The most to send, in bytes a second.
     pub(super) fn ceiling(&mut self, now: Time, loss: &Loss) -> Option<f64> {
         match self.belief {

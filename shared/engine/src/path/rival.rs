@@ -68,6 +68,11 @@ impl Rival {
         matches!(self.belief, Belief::Contest { .. } | Belief::Trial { cubic: Some(_), .. })
     }
 
+    /// Whether less is sent, to see whether the link is shared.
+    pub(super) fn is_trying(&self) -> bool {
+        matches!(self.belief, Belief::Trial { cubic: None, .. })
+    }
+
     /// Takes in what a report says.
     pub(super) fn stance(&mut self, now: Time, look: &Look) -> Stance {
         let age = now.since(self.seen_at).as_secs_f64() / MEMORY.as_secs_f64();

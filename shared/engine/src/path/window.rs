@@ -14,6 +14,8 @@ use super::{
 };
 use crate::time::{Span, Time};
 
+mod cause;
+
 /// The control of one path's bytes in flight.
 #[derive(Clone, Debug)]
 pub(crate) struct Window {

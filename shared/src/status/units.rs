@@ -1,7 +1,9 @@
 //! Figures as people read them.
 
+use std::time::Duration;
+
 /// How long ago `since` was, in the two largest units.
-pub(super) fn age(now: u64, since: u64) -> String {
+pub(crate) fn age(now: u64, since: u64) -> String {
     let seconds = now.saturating_sub(since);
     match seconds {
         0..60 => format!("{seconds}s"),
@@ -11,18 +13,27 @@ pub(super) fn age(now: u64, since: u64) -> String {
     }
 }
 
+/// A duration in the unit that suits it.
+pub(crate) fn lasting(time: Duration) -> String {
+    match time.as_millis() {
+        millis @ 0..1000 => format!("{millis} ms"),
+        1000..10_000 => format!("{:.1} s", time.as_secs_f64()),
+        _ => age(time.as_secs(), 0),
+    }
+}
+
 /// A rate in bit/s, with three digits.
-pub(super) fn bits(per_second: u64) -> String {
+pub(crate) fn bits(per_second: u64) -> String {
     scaled(per_second, "bit/s")
 }
 
 /// An amount of bytes, with three digits.
-pub(super) fn bytes(amount: Option<u64>) -> String {
+pub(crate) fn bytes(amount: Option<u64>) -> String {
     amount.map_or("-".to_owned(), |amount| scaled(amount, "B"))
 }
 
 /// A count, its thousands apart.
-pub(super) fn count(number: u64) -> String {
+pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -35,7 +46,7 @@ pub(super) fn count(number: u64) -> String {
 }
 
 /// A share from 0 to 1 in percent.
-pub(super) fn share(share: f64) -> String {
+pub(crate) fn share(share: f64) -> String {
     format!("{:.2} %", share * 100.0)
 }
 
@@ -91,5 +102,7 @@ mod tests {
         assert_eq!(age(3599, 0), "59m 59s");
         assert_eq!(age(90_000, 0), "1d 1h");
         assert_eq!(age(0, 7), "0s");
+        let lasting = [80, 1_240, 12_000, 3_600_000].map(|it| lasting(Duration::from_millis(it)));
+        assert_eq!(lasting, ["80 ms", "1.2 s", "12s", "1h 0m"]);
     }
 }
