@@ -82,7 +82,7 @@ fn wrong_words_on_the_command_line_end_with_the_code_of_a_configuration() {
         (&["up", "--config", "/nowhere.toml"], "cannot read /nowhere.toml: no such file"),
         (
             &["up", "--config", &file.path(), "--mode", "fast"],
-            "which has split, duplicate and active-standby",
+            "which has split, duplicate, adaptive",
         ),
         (&["up", "--config", &file.path(), "--link", "a/b"], "\"a/b\" is not an interface name"),
         (&["up", "--config", &file.path(), "--name", "../x"], "\"../x\" is not a name"),

@@ -86,6 +86,8 @@ impl Outbound {
         let wait = path.straggle(soonest, repair);
         let others = || up().filter(|other| other.id != path.id);
         let better = others().any(|other| other.straggle(soonest, repair) <= HOLD_MAX);
-        (wait > HOLD_MAX && better).then_some(wait)
+        // As of when something was last sent.
+        let denied = path.worth.is_denied(self.stamp);
+        (denied || wait > HOLD_MAX && better).then_some(wait)
     }
 }

@@ -73,7 +73,7 @@ impl Outbound {
         for path in self.paths.iter_mut().flatten() {
             let far = path.id != near_id && path.straggle(soonest, repair) > FAR;
             let used = far && path.live && now.since(path.data_at) < USED;
-            path.worth.judge(now, used, arrived, carries);
+            path.worth.judge(now, used, arrived, carries as f64);
         }
     }
 }

@@ -80,11 +80,6 @@ impl Window {
         self.gauge.rate() as u64
     }
 
-    /// Bytes a second that the path carries, as far as is known.
-    pub(crate) fn capacity(&self) -> f64 {
-        self.capacity
-    }
-
     /// The rate to send at, in bytes a second. Before the first report, and with a window set by
     /// hand, somewhat more than fills the window in a round trip.
     pub(crate) fn pace(&self, rtt_min: Span) -> u64 {
