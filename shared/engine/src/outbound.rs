@@ -22,6 +22,7 @@ use crate::{
     packet::{Ecn, FlowHash, Headers},
     path::{
         FourTuple, PathId, PathState,
+        memory::PathMemory,
         sent::{Segment, Sent},
         window::Window,
     },
@@ -97,6 +98,8 @@ pub struct Outbound {
     slots: Slots<Note>,
     ingress: Ingress,
     paths: [Option<Box<Path>>; PATHS_MAX],
+    /// What an earlier session knew of paths that are not open yet.
+    memories: Vec<(PathId, PathMemory)>,
     /// Segments to be sent again, oldest first.
     repair: VecDeque<Segment>,
     /// Reports to be sent: one for each path and epoch.
@@ -163,6 +166,7 @@ impl Outbound {
             slots: Slots::new(SLOT_BYTES_MAX),
             ingress: Ingress::new(hash),
             paths: [const { None }; PATHS_MAX],
+            memories: Vec::new(),
             repair: VecDeque::new(),
             reports: VecDeque::new(),
             reports_sent: 0,
@@ -240,12 +244,24 @@ impl Outbound {
             return;
         }
         let mut path = Path::new(now, id, tuple, rank, self.keys.epoch);
+        let memory = self.memories.iter().position(|&(of, _)| of == id);
+        if let Some((_, memory)) = memory.map(|at| self.memories.swap_remove(at)) {
+            path.window = Window::recalled(&memory);
+        }
         if let Some(bytes) = self.trial.window(id) {
             path.window = Window::fixed(bytes);
         }
         path.marks_off = self.trial.has(Ablation::NoMarks);
         self.paths[id.index()] = Some(Box::new(path));
         self.change_state();
+    }
+
+    /// Takes over what a session that this one replaces knew of the same paths. To be told before they are
+    /// opened.
+    pub fn recall(&mut self, before: &Self) {
+        let known = before.paths.iter().flatten();
+        let memories = known.filter_map(|path| Some((path.id, path.window.memory()?)));
+        self.memories = memories.collect();
     }
 
     /// Gives a path up for good: its link is gone.

@@ -7,6 +7,7 @@ use crate::time::Span;
 
 pub(crate) mod cause;
 mod gauge;
+pub(crate) mod memory;
 pub(crate) mod mtu;
 mod policer;
 pub(crate) mod progress;

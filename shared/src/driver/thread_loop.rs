@@ -178,6 +178,9 @@ impl DriverThread {
     fn add_session(&mut self, now: Duration, new: NewSession) {
         let NewSession { slot, config, prefixes, replaces, paths } = new;
         let mut session = Session::new(Time::ZERO, SessionConfig { ..config });
+        if let Some(before) = replaces.and_then(|slot| self.sessions.get_mut(slot)) {
+            session.outbound.recall(&before.session.outbound);
+        }
         for (path, tuple, rank) in paths {
             session.outbound.open_path(Time::ZERO, path, tuple, rank);
         }

@@ -8,6 +8,7 @@
 
 use super::{
     gauge::Gauge,
+    memory::PathMemory,
     policer::{Loss, Policer},
     progress::Progress,
     rival::{Look, Rival, Stance},
@@ -68,6 +69,19 @@ impl Window {
     /// A window of so many bytes, whatever happens.
     pub(crate) fn fixed(bytes: u64) -> Self {
         Self { size: bytes as f64, fixed: true, ..Self::new() }
+    }
+
+    /// A window for a path of which something is remembered; somewhat less, for that was a while ago.
+    pub(crate) fn recalled(memory: &PathMemory) -> Self {
+        let [capacity, size] = [memory.capacity, memory.window].map(|it| RECALLED * it);
+        let size = size.clamp(INITIAL as f64, SIZE_MAX);
+        Self { size, capacity, pace: capacity, start: false, ..Self::new() }
+    }
+
+    /// What is worth remembering, if anything is known.
+    pub(crate) fn memory(&self) -> Option<PathMemory> {
+        let known = !self.start && !self.fixed && self.capacity > 0.0;
+        known.then_some(PathMemory { capacity: self.capacity, window: self.size })
     }
 
     /// Bytes that may be on their way.
@@ -337,6 +351,9 @@ impl Window {
 /// 32 full datagrams: three times QUIC's start (RFC 9002, 7.2), since no more than one start is made
 /// per path and session.
 const INITIAL: u64 = 32 * 1400;
+
+/// What is believed of what is remembered.
+const RECALLED: f64 = 0.9;
 
 /// Four full datagrams: less can't be measured.
 const FLOOR: f64 = 4.0 * 1400.0;

@@ -63,6 +63,19 @@ fn an_idle_path_keeps_its_window() {
 }
 
 #[test]
+fn the_window_of_the_next_session_begins_where_this_one_was() {
+    let mut window = Window::new();
+    assert_eq!(window.memory(), None, "nothing is known yet");
+    drive(&mut window, 12_500_000, Span::millis(20), 400);
+    let memory = window.memory().expect("known");
+
+    let recalled = Window::recalled(&memory);
+    assert!(recalled.size() >= window.size() * 8 / 10 && recalled.size() < window.size());
+    let pace = recalled.pace(Span::millis(20));
+    assert!((10_500_000..12_500_000).contains(&pace), "{pace}");
+}
+
+#[test]
 fn a_path_with_a_standing_queue_is_paced_at_what_arrives() {
     let mut window = Window::new();
     let rtt = Span::millis(20);
