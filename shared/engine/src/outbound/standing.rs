@@ -17,6 +17,8 @@ pub(super) struct Standing {
     /// How long a flow's queue may stand, and until when that is not looked at.
     pub(super) aqm: Aqm,
     muted_until: Time,
+    /// Until then it is not looked at while the queue of a failover still stands.
+    drained_by: Time,
     /// Whether a path's window is still growing to what it carries: until then a queue is not the
     /// inner senders' fault.
     starting: bool,
@@ -30,6 +32,7 @@ impl Standing {
             backlogged: false,
             aqm: AQM_START,
             muted_until: Time::ZERO,
+            drained_by: Time::ZERO,
             starting: false,
         }
     }
@@ -37,11 +40,12 @@ impl Standing {
     /// What another path had on its way is sent again: the queue that comes of it is nobody's fault.
     pub(super) fn mute(&mut self, now: Time) {
         self.muted_until = now + MUTED;
+        self.drained_by = now + MUTED_MAX;
     }
 
     /// Whether a standing queue is the inner senders' fault.
     pub(super) fn may_drop(&self, now: Time) -> bool {
-        now >= self.muted_until && !self.starting
+        now >= self.muted_until && now >= self.drained_by && !self.starting
     }
 }
 
@@ -67,6 +71,7 @@ impl Outbound {
         } else {
             let empty_since = *standing.empty_since.get_or_insert(now);
             standing.since = None;
+            standing.drained_by = Time::ZERO;
             standing.backlogged &= now.since(empty_since) < rtt;
         }
     }
@@ -114,3 +119,6 @@ const QUEUE_MAX: Span = Span::millis(60);
 
 /// After a failover everything that was on its way is ahead of the queue: it stands for a reason.
 const MUTED: Span = Span::millis(400);
+
+/// The same while that queue has not been empty: a sender that does not react needs so long to catch up.
+const MUTED_MAX: Span = Span::secs(1);

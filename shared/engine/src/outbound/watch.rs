@@ -36,6 +36,10 @@ impl Outbound {
             self.slots.shrink();
             self.repair.shrink_to_fit();
             self.settled = Vec::new();
+            self.views = Vec::new();
+            self.reports.shrink_to_fit();
+            self.events.shrink_to_fit();
+            self.errors.shrink_to_fit();
             self.notices.shrink();
             for path in self.paths.iter_mut().flatten() {
                 path.shrink();
