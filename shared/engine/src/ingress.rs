@@ -93,7 +93,7 @@ impl Ingress {
         }
     }
 
-    /// Appends a packet to its flow's queue. Returns its class, if there was room: a flow may have
+    /// Appends a packet to its flow's queue. Returns whether there was room: a flow may have
     /// `bytes_max` waiting, and one more packet. Then it gets no more until a quarter is gone: a QUIC
     /// receiver gives up a connection whose stream has a thousand gaps, and one long gap is one.
     pub(crate) fn push(
@@ -104,7 +104,7 @@ impl Ingress {
         slot: SlotId,
         cut: Cut,
         bytes_max: usize,
-    ) -> Option<Class> {
+    ) -> bool {
         let (key, len) = (headers.flow(), headers.len);
         let index = self.flow(now, key);
         let flow = &mut self.flows[usize::from(index)];
@@ -115,7 +115,7 @@ impl Ingress {
         let class = classifier.classify(now, headers, &cut, class);
         flow.full = flow.bytes >= if flow.full { bytes_max / 4 * 3 } else { bytes_max };
         if flow.full {
-            return None;
+            return false;
         }
         flow.queue.push_back(Queued { since: now, slot, next: 0, cut, class });
         flow.bytes += len;
@@ -126,7 +126,7 @@ impl Ingress {
             let last = class == Class::Scavenger;
             if last { &mut self.last } else { &mut self.fresh }.push_back(index);
         }
-        Some(class)
+        true
     }
 
     /// The segment whose turn it is.
@@ -454,7 +454,7 @@ mod tests {
             let cut = Cut::new(&packet, &headers, Offload::default()).expect("one segment");
             let slot = self.slots.insert(&packet, flow).expect("room");
             let room = self.ingress.push(now, &self.classifier, &headers, slot, cut, usize::MAX);
-            assert!(room.is_some());
+            assert!(room);
         }
 
         /// The same with a mark (RFC 8622: lower effort is 1).
@@ -465,7 +465,7 @@ mod tests {
             let cut = Cut::new(&packet, &headers, Offload::default()).expect("one segment");
             let slot = self.slots.insert(&packet, flow).expect("room");
             let (ingress, classifier) = (&mut self.ingress, &self.classifier);
-            ingress.push(Time(0), classifier, &headers, slot, cut, usize::MAX).expect("room");
+            assert!(ingress.push(Time(0), classifier, &headers, slot, cut, usize::MAX));
         }
 
         fn push_bounded(&mut self, flow: u8, len: usize, max: usize) -> bool {
@@ -473,7 +473,7 @@ mod tests {
             let headers = Headers::parse(&packet).expect("well-formed");
             let cut = Cut::new(&packet, &headers, Offload::default()).expect("one segment");
             let slot = self.slots.insert(&packet, flow).expect("room");
-            self.ingress.push(Time(0), &self.classifier, &headers, slot, cut, max).is_some()
+            self.ingress.push(Time(0), &self.classifier, &headers, slot, cut, max)
         }
 
         /// The flow whose turn it was, the sequence, and whether the packet is done with.

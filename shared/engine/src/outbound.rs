@@ -138,7 +138,6 @@ pub struct Outbound {
 struct Note {
     cut: Option<Cut>,
     ecn: Ecn,
-    class: Option<Class>,
 }
 
 /// What an [`Outbound`] is made of.
@@ -210,7 +209,7 @@ impl Outbound {
             self.refuse_size(packet, &headers);
             return;
         }
-        let note = Note { cut: Some(cut), ecn: Ecn::of(packet), class: None };
+        let note = Note { cut: Some(cut), ecn: Ecn::of(packet) };
         let Some(slot) = self.slots.insert(packet, note) else {
             self.stats.dropped_full += segments;
             return;
@@ -228,12 +227,9 @@ impl Outbound {
             clamp::clamp(self.slots.packet_mut(slot), &headers, self.tunnel_mtu);
         }
         let bytes_max = self.flow_bytes_max();
-        match self.ingress.push(now, &self.classifier, &headers, slot, cut, bytes_max) {
-            Some(class) => self.slots.set_note(slot, Note { class: Some(class), ..note }),
-            None => {
-                self.slots.release(slot);
-                self.stats.dropped_full += segments;
-            }
+        if !self.ingress.push(now, &self.classifier, &headers, slot, cut, bytes_max) {
+            self.slots.release(slot);
+            self.stats.dropped_full += segments;
         }
         self.note_standing(now);
     }

@@ -78,11 +78,6 @@ impl<T: Copy + Default> Slots<T> {
         self.slots[id as usize].note
     }
 
-    /// Notes something else.
-    pub(crate) fn set_note(&mut self, SlotId(id): SlotId, note: T) {
-        self.slots[id as usize].note = note;
-    }
-
     /// The packet in the slot, for a correction in place.
     pub(crate) fn packet_mut(&mut self, SlotId(id): SlotId) -> &mut [u8] {
         let slot = &mut self.slots[id as usize];

@@ -116,6 +116,7 @@ impl Outbound {
             slot: head.slot,
             index: head.index,
             flow: head.flow,
+            class: head.class,
             sequence: 0,
             first_sent: now,
             tries: 0,
@@ -182,13 +183,12 @@ impl Outbound {
     }
 
     fn send_segment(&mut self, now: Time, id: PathId, segment: Segment, sending: Sending) {
-        let Note { cut: Some(cut), ecn, class } = self.slots.note(segment.slot) else { return };
-        let class = class.unwrap_or(Class::Bulk);
+        let Note { cut: Some(cut), ecn } = self.slots.note(segment.slot) else { return };
         let len = cut.len(segment.index);
         let first = self.ingress.is_first(segment.flow, segment.sequence);
         let stamp = self.next_stamp(now);
         let sole = self.is_sole(id);
-        self.count_segment(sending, class, len);
+        self.count_segment(sending, segment.class, len);
         if let Sending::First { .. } = sending {
             self.copies.on_sent(now, len);
         }
@@ -202,7 +202,7 @@ impl Outbound {
                 wake: path.waking,
             },
             lane: Ingress::lane(segment.flow),
-            class: class.bits(),
+            class: segment.class.bits(),
             sequence: segment.sequence,
             stamp: stamp.low(),
         };

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::{
+    class::Class,
     slots::SlotId,
     time::{Span, Time},
     wire::feedback::{REPORT_MAX, Report},
@@ -38,6 +39,7 @@ pub(crate) struct Segment {
     pub(crate) index: u16,
     /// The flow it belongs to, by which the lane is found.
     pub(crate) flow: u16,
+    pub(crate) class: Class,
     pub(crate) sequence: u32,
     /// When it was sent first.
     pub(crate) first_sent: Time,
