@@ -85,7 +85,7 @@ const FAR: Span = Span::millis(60);
 const USED: Span = Span::millis(500);
 
 /// How long a far path may be of no worth, while senders get used to it, and how long it is looked at then.
-const GRACE: Span = Span::secs(10);
+const GRACE: Span = Span::secs(4);
 const PERIOD: Span = Span::secs(2);
 
 /// For how long it is left out, at first; doubled each time, six times at most.
@@ -99,8 +99,8 @@ mod tests {
     #[test]
     fn a_far_path_that_adds_nothing_is_left_out_for_longer_and_longer() {
         let mut worth = Worth::default();
-        let denials = run(&mut worth, 0..200, |_| 0.8);
-        assert_eq!(denials.first(), Some(&10));
+        let denials = run(&mut worth, 0..120, |_| 0.8);
+        assert_eq!(denials.first(), Some(&4));
         let gaps: Vec<u64> = denials.windows(2).map(|pair| pair[1] - pair[0]).collect();
         assert!(gaps.windows(2).all(|pair| pair[1] > pair[0]), "{gaps:?}");
     }
@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn one_that_adds_something_after_a_while_stays() {
         assert!(
-            run(&mut Worth::default(), 0..120, |second| if second < 8 { 0.4 } else { 1.4 })
+            run(&mut Worth::default(), 0..120, |second| if second < 2 { 0.4 } else { 1.4 })
                 .is_empty()
         );
     }
