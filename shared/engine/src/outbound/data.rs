@@ -346,8 +346,7 @@ impl Turn {
         let usable =
             || outbound.paths.iter().flatten().filter(|path| outbound.is_usable(now, path));
         let base = usable().filter_map(|path| path.delay).min().unwrap_or(0);
-        let soonest = usable().filter_map(|path| path.window.delay_least()).min().unwrap_or(0);
-        let repair = usable().map(|path| path.rtt.smoothed()).min().unwrap_or_default();
+        let (soonest, repair) = outbound.nearest();
         self.sole = usable().count() == 1;
         for path in usable() {
             let delay = match path.delay {

@@ -81,8 +81,7 @@ impl Outbound {
             return None;
         }
         let up = || self.paths.iter().flatten().filter(|path| path.state == PathState::Up);
-        let soonest = up().filter_map(|path| path.window.delay_least()).min().unwrap_or(0);
-        let repair = up().map(|path| path.rtt.smoothed()).min().unwrap_or_default();
+        let (soonest, repair) = self.nearest();
         let wait = path.straggle(soonest, repair);
         let others = || up().filter(|other| other.id != path.id);
         let better = others().any(|other| other.straggle(soonest, repair) <= HOLD_MAX);

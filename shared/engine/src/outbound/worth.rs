@@ -61,14 +61,20 @@ impl Worth {
 }
 
 impl Outbound {
+    /// The least delay of any path that is up, clocks' offset included, and how long a retransmission takes.
+    pub(super) fn nearest(&self) -> (i64, Span) {
+        let up = || self.paths.iter().flatten().filter(|path| path.state == PathState::Up);
+        let soonest = up().filter_map(|path| path.window.delay_least()).min().unwrap_or(0);
+        (soonest, up().map(|path| path.rtt.smoothed()).min().unwrap_or_default())
+    }
+
     /// Keeps account of the worth of each path that is far behind the nearest.
     pub(super) fn review_worth(&mut self, now: Time) {
         let up = || self.paths.iter().flatten().filter(|path| path.state == PathState::Up);
         let known = || up().filter(|path| path.window.delay_least().is_some());
         let Some(near) = known().min_by_key(|path| path.window.delay_least()) else { return };
         let (near_id, carries) = (near.id, near.window.capacity());
-        let soonest = near.window.delay_least().unwrap_or_default();
-        let repair = near.rtt.smoothed();
+        let (soonest, repair) = self.nearest();
         let arrived = self.paths.iter().flatten().map(|path| path.bytes_arrived).sum();
         for path in self.paths.iter_mut().flatten() {
             let far = path.id != near_id && path.straggle(soonest, repair) > FAR;
