@@ -78,12 +78,14 @@ tcp() {
     wait "$receiver"
     mbit=$(field "$work/tcp" goodput_bits_per_second | awk '{printf "%.1f", $1 / 1e6}')
 }
-# udp SECONDS: a stream of 1000 packets a second; its report in $work/udp.
+# udp SECONDS [ADDRESS OPTIONS...]: a stream of 1000 packets a second, through the tunnel unless another
+# address is given; its report in $work/udp.
 udp() {
-    "$bin/lab" exec server -- "$bin/lab" udp-recv --listen 10.200.0.1:6001 >"$work/udp" 2>/dev/null &
+    local seconds=$1 to=${2:-10.200.0.1}
+    "$bin/lab" exec server -- "$bin/lab" udp-recv --listen "$to:6001" >"$work/udp" 2>/dev/null &
     receiver=$!
     sleep 0.5
-    "$bin/lab" exec client -- "$bin/lab" udp-send --to 10.200.0.1:6001 --seconds "$1" >/dev/null &
+    "$bin/lab" exec client -- "$bin/lab" udp-send --to "$to:6001" --seconds "$seconds" "${@:3}" >/dev/null &
     sender=$!
 }
 both_done() { wait "$sender"; wait "$receiver"; }
@@ -120,10 +122,14 @@ down
 
 say "4. Both links lose 5 % of all packets"
 for link in fibre lte; do "$bin/lab" set $link loss=5% >/dev/null; done
-up --link fibre; udp 4; live 4; both_done; single=$(field "$work/udp" lost); down
-echo "   one link:  lost $single of $(field "$work/udp" sent)"
-up --mode duplicate; udp 4; live 4; both_done; twice=$(field "$work/udp" lost); down
-echo "   duplicate: lost $twice of $(field "$work/udp" sent)"
+lossy() { # NAME: what became of the stream, said and left in $lost and $gap
+    lost=$(field "$work/udp" lost)
+    gap=$(field "$work/udp" gap_max_us | awk '{printf "%.0f", $1 / 1000}')
+    printf '   %-32s lost %4s of %s, longest gap %3s ms\n' "$1" "$lost" "$(field "$work/udp" sent)" "$gap"
+}
+udp 4 10.70.0.1 --interface fibre; live 4; both_done; lossy "the bare link"; bare=$lost
+up --link fibre; udp 4; live 4; both_done; lossy "one link, lost packets sent again"; down
+up --mode duplicate; udp 4; live 4; both_done; lossy "duplicate, no packet sent again"; down; twice=$lost
 
 say "What you saw"
 row() { printf '  %-44s %18s %18s\n' "$1" "$2" "$3"; }
@@ -131,7 +137,7 @@ row "" "one link" "Hawser, both links"
 row "one TCP flow" "$alone_fibre Mbit/s" "$split Mbit/s"
 row "a link falls silent: packets lost" "all that follow" "$death_lost"
 row "a link falls silent: longest gap" "until it returns" "$death_gap ms"
-row "5 % loss on each link: packets lost of 4000" "$single" "$twice"
+row "5 % loss on each link: packets lost of 4000" "$bare" "$twice"
 row "an uplink of the server dies" "-" "$uplink ms"
 cat <<END
 
