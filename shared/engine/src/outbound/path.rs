@@ -272,7 +272,7 @@ impl Path {
         let lone = at(self.sent.oldest(), self.patience());
         // What keeps coming is reported each 5 ms, by this path and another in turn.
         let steady = self.live.then(|| self.sent.steady()).flatten();
-        lone.min(at(steady, self.rtt.overdue() + Span::millis(10)))
+        lone.min(at(steady, self.rtt.overdue() + Span::millis(5)))
     }
 
     /// Gives back the memory of buffers.

@@ -17,8 +17,10 @@ pub(super) struct Standing {
     /// How long a flow's queue may stand, and until when that is not looked at.
     pub(super) aqm: Aqm,
     muted_until: Time,
-    /// Until then it is not looked at while the queue of a failover still stands.
+    /// Until then it is not looked at while the queue of a failover still falls.
     drained_by: Time,
+    /// The fewest segments that have waited since.
+    least: usize,
     /// Whether a path's window is still growing to what it carries: until then a queue is not the
     /// inner senders' fault.
     starting: bool,
@@ -33,6 +35,7 @@ impl Standing {
             aqm: AQM_START,
             muted_until: Time::ZERO,
             drained_by: Time::ZERO,
+            least: 0,
             starting: false,
         }
     }
@@ -40,7 +43,8 @@ impl Standing {
     /// What another path had on its way is sent again: the queue that comes of it is nobody's fault.
     pub(super) fn mute(&mut self, now: Time) {
         self.muted_until = now + MUTED;
-        self.drained_by = now + MUTED_MAX;
+        self.drained_by = now + MUTED;
+        self.least = usize::MAX;
     }
 
     /// Whether a standing queue is the inner senders' fault.
@@ -65,6 +69,11 @@ impl Outbound {
         let standing = &mut self.standing;
         standing.backlogged |= saturated;
         if self.ingress.segments() > 0 {
+            if self.ingress.segments() < standing.least {
+                standing.least = self.ingress.segments();
+                let falling = standing.drained_by.max(now + MUTED);
+                standing.drained_by = falling.min(standing.muted_until + MUTED_MAX);
+            }
             let since = *standing.since.get_or_insert(now);
             standing.empty_since = None;
             standing.backlogged |= now.since(since) >= (spread * 2).max(STANDING);
@@ -72,6 +81,7 @@ impl Outbound {
             let empty_since = *standing.empty_since.get_or_insert(now);
             standing.since = None;
             standing.drained_by = Time::ZERO;
+            standing.least = 0;
             standing.backlogged &= now.since(empty_since) < rtt;
         }
     }
@@ -120,5 +130,6 @@ const QUEUE_MAX: Span = Span::millis(60);
 /// After a failover everything that was on its way is ahead of the queue: it stands for a reason.
 const MUTED: Span = Span::millis(400);
 
-/// The same while that queue has not been empty: a sender that does not react needs so long to catch up.
-const MUTED_MAX: Span = Span::secs(1);
+/// The same while that queue falls: after a sender that does not react, the surviving path needs so long to
+/// catch up.
+const MUTED_MAX: Span = Span::secs(3);

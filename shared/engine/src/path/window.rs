@@ -35,6 +35,8 @@ pub(crate) struct Window {
     start: bool,
     /// Since when a queue has been seen in the start.
     start_queue: Option<Time>,
+    /// Until then the start is hurried.
+    hurry_until: Time,
     /// How much of late the window or the pace was what limited sending, from 0 to 1.
     limited: f64,
     refused: bool,
@@ -57,6 +59,7 @@ impl Window {
             growth: GROWTH_MIN,
             start: true,
             start_queue: None,
+            hurry_until: Time::ZERO,
             limited: 0.0,
             refused: false,
             reported_at: Time::ZERO,
@@ -160,6 +163,10 @@ impl Window {
     /// What another path had on its way is sent again on this one.
     pub(crate) fn on_failover(&mut self, now: Time) {
         self.gauge.on_failover(now);
+        self.hurry_until = now + HURRY;
+        if self.start && !self.fixed {
+            self.size = self.size.max(2.0 * INITIAL as f64);
+        }
     }
 
     /// Keeps most of the pace when the path returns from suspicion.
@@ -193,6 +200,7 @@ impl Window {
         }
         self.leave_start(now, progress);
         self.learn_capacity(elapsed, progress);
+        self.hurry(now, loop_time, progress);
         self.obey_policer(now, progress);
         let wanted = self.wanted_pace(progress);
         let gain = (elapsed.0 as f64 / progress.rtt_min.0.max(1) as f64).min(0.5);
@@ -256,10 +264,34 @@ impl Window {
         if self.limited <= 0.5 {
             return;
         }
-        let growth = if self.start { GROWTH_START } else { self.growth };
-        self.capacity =
-            (self.capacity * (1.0 + gain * growth)).min((2.0 * rate).max(self.capacity));
+        let (growth, most) = if self.start {
+            (GROWTH_START, 2.0 * rate)
+        } else {
+            (self.growth, AHEAD_STEADY * rate)
+        };
+        self.capacity = (self.capacity * (1.0 + gain * growth)).min(most.max(self.capacity));
         self.growth = (self.growth * (1.0 + 0.5 * gain)).min(GROWTH_MAX);
+    }
+
+    /// After a failover the whole load is there at once: the window doubles in each round trip until a queue
+    /// shows.
+    fn hurry(&mut self, now: Time, loop_time: f64, progress: &Progress) {
+        if !self.start || now >= self.hurry_until {
+            return;
+        }
+        if self.gauge.standing() > 0.8 * self.target() {
+            self.start = false;
+            self.capacity = self.capacity.min(AHEAD / 2.0 * self.gauge.rate());
+            self.pace = self.capacity;
+            return;
+        }
+        if self.limited <= 0.3 {
+            return;
+        }
+        let most = AHEAD * self.gauge.rate();
+        let grown = ((self.size + progress.bytes as f64) / loop_time).min(most);
+        self.capacity = self.capacity.max(grown);
+        self.pace = self.capacity;
     }
 
     /// How to send, given what others may send on the link.
@@ -388,6 +420,17 @@ const FILL: f64 = 0.1;
 const GROWTH_MIN: f64 = 0.02;
 const GROWTH_MAX: f64 = 0.25;
 const GROWTH_START: f64 = 1.0;
+
+/// How far ahead of what has arrived a hurried start may be: as much as it grows until the rate that comes
+/// of it is measured.
+const AHEAD: f64 = 3.0;
+
+/// The same outside of the start. A sender that comes in bursts is held up by the pace now and then although
+/// less arrives on average than the path carries.
+const AHEAD_STEADY: f64 = 1.25;
+
+/// How long a failover's load is taken to wait for a path that is not known yet.
+const HURRY: Span = Span::secs(1);
 
 /// Above 1, or the first round trip would not be enough to fill the window.
 const PACE_GAIN: f64 = 1.25;

@@ -38,6 +38,23 @@ fn the_silent_death_of_either_link_loses_no_packet_of_a_stream() {
 }
 
 #[test]
+fn a_heavy_stream_moves_whole_to_a_link_that_has_carried_nothing_yet() {
+    for seed in 0..4 {
+        let mut world = opened(WorldConfig::symmetric(flagship(), seed));
+        // 40 Mbit/s of the 46 that the link left carries.
+        let flow = scene::stream_of(&mut world, CLIENT, 1_400, 280, 30_000);
+        world.run_for(2_000_000 + 7_000 * seed);
+        black_hole(&mut world, 0, Switch::On);
+        world.run_for(10_000_000);
+
+        let report = received(&world, flow, CLIENT);
+        println!("seed {seed}: gap {} us", report.gap_max);
+        assert_eq!(report.packets_lost, 0, "seed {seed}");
+        assert!(report.gap_max < 100_000, "seed {seed}: nothing for {} us", report.gap_max);
+    }
+}
+
+#[test]
 fn a_link_that_returns_carries_first_choice_data_within_three_seconds() {
     let mut world = opened(WorldConfig::symmetric(flagship(), 4));
     stream(&mut world, CLIENT, 1_000, 30_000);
