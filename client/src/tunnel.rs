@@ -143,7 +143,7 @@ impl Tunnel {
         };
         let everything = [Family::V4, Family::V6].map(Family::default_net);
         let paths: Vec<_> = (links.present())
-            .filter_map(|link| Some((PathId(link.slot), self.tuple(link)?, link.rank)))
+            .filter_map(|link| Some((PathId(link.slot), self.tuple(link)?, link.preference)))
             .collect();
         self.paths = paths.iter().map(|&(path, tuple, _)| (path.0, tuple)).collect();
         let new = NewSession {
@@ -179,7 +179,7 @@ impl Tunnel {
                 }
                 (None, Some(tuple)) => {
                     self.paths.insert(link.slot, tuple);
-                    changes.push((path, PathChange::Open(tuple, link.rank)));
+                    changes.push((path, PathChange::Open(tuple, link.preference)));
                 }
                 (None, None) => {}
             }

@@ -33,7 +33,7 @@ use crate::{
     steering::Steering,
     time::{Span, Time},
     trial::{Ablation, Trial},
-    wire::{PATHS_MAX, feedback::Report},
+    wire::{PATHS_MAX, feedback::Report, message::Preference},
 };
 
 mod batch;
@@ -235,11 +235,11 @@ impl Outbound {
     }
 
     /// Opens a path in a slot that had none: probes it, and uses it once the peer answers.
-    pub fn open_path(&mut self, now: Time, id: PathId, tuple: FourTuple, rank: u8) {
+    pub fn open_path(&mut self, now: Time, id: PathId, tuple: FourTuple, preference: Preference) {
         if self.paths.get(id.index()).is_none_or(|path| path.is_some()) {
             return;
         }
-        let mut path = Path::new(now, id, tuple, rank, self.keys.epoch);
+        let mut path = Path::new(now, id, tuple, preference, self.keys.epoch);
         let memory = self.memories.iter().position(|&(of, _)| of == id);
         if let Some((_, memory)) = memory.map(|at| self.memories.swap_remove(at)) {
             path.window = Window::recalled(&memory);
@@ -249,6 +249,9 @@ impl Outbound {
         }
         path.marks_off = self.trial.has(Ablation::NoMarks);
         self.paths[id.index()] = Some(Box::new(path));
+        if preference.metered {
+            self.notices.push_once(Told::Metered { path: id, metered: true });
+        }
         self.change_state();
     }
 
@@ -309,20 +312,16 @@ impl Outbound {
             Heard::Moved { path, from, bytes } => self.on_moved(now, path, from, bytes),
             Heard::Opened { path, from } => {
                 if self.accepts_paths {
-                    self.open_path(now, path, from, 0);
+                    self.open_path(now, path, from, Preference::default());
                 }
             }
-            Heard::Preference { path, rank } => {
-                if let Some(path) = self.path_mut(path) {
-                    path.rank = rank;
-                }
-            }
+            Heard::Preference { path, preference } => self.on_preference(path, preference),
             Heard::Present(path) => {
                 if let Some(claim) = self.path_mut(path).and_then(|path| path.claim.as_mut()) {
                     claim.present_at = Some(now);
                 }
             }
-            Heard::Probe { path, token } => self.on_probe(path, token),
+            Heard::Probe { path, token } => self.on_probe(now, path, token),
             Heard::Reply { path, token } => self.on_reply(now, path, token),
             Heard::Report(report) => self.take_report(report),
         }

@@ -86,6 +86,8 @@ pub struct PathSnapshot {
     pub quiet: bool,
     /// Its rank among the client's links.
     pub rank: u8,
+    /// Whether each byte on its link costs.
+    pub metered: bool,
     /// Smoothed round-trip time and its variation (RFC 6298), and the smallest one of late.
     pub srtt: Option<Span>,
     /// Mean deviation of the round-trip time.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use engine::{FourTuple, Mode, PathId, SessionConfig};
+use engine::{FourTuple, Mode, PathId, SessionConfig, wire::message::Preference};
 use ipnet::IpNet;
 use tokio::sync::oneshot;
 
@@ -37,8 +37,8 @@ pub struct NewSession {
     pub prefixes: Vec<IpNet>,
     /// The session whose packets this one takes over. It goes on receiving until it is removed.
     pub replaces: Option<u32>,
-    /// Paths to be opened at once, with their ranks.
-    pub paths: Vec<(PathId, FourTuple, u8)>,
+    /// Paths to be opened at once, and how they are to be used.
+    pub paths: Vec<(PathId, FourTuple, Preference)>,
 }
 
 /// What happened to a path's link.
@@ -51,7 +51,7 @@ pub enum PathChange {
     /// It has another address or socket.
     Move(FourTuple),
     /// There is a new link.
-    Open(FourTuple, u8),
+    Open(FourTuple, Preference),
     /// Something about it changed: look whether it carries again.
     Wake,
 }

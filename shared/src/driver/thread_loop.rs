@@ -147,7 +147,9 @@ impl DriverThread {
                     PathChange::Close => outbound.close_path(time, path),
                     PathChange::Fail => outbound.fail_path(time, path),
                     PathChange::Move(tuple) => outbound.move_path(time, path, tuple),
-                    PathChange::Open(tuple, rank) => outbound.open_path(time, path, tuple, rank),
+                    PathChange::Open(tuple, preference) => {
+                        outbound.open_path(time, path, tuple, preference);
+                    }
                     PathChange::Wake => outbound.wake_path(time, path),
                 }
                 self.sessions.touch(slot);
@@ -181,8 +183,8 @@ impl DriverThread {
         if let Some(before) = replaces.and_then(|slot| self.sessions.get_mut(slot)) {
             session.outbound.recall(&before.session.outbound);
         }
-        for (path, tuple, rank) in paths {
-            session.outbound.open_path(Time::ZERO, path, tuple, rank);
+        for (path, tuple, preference) in paths {
+            session.outbound.open_path(Time::ZERO, path, tuple, preference);
         }
         if let Some(replaced) = replaces {
             self.routes.remove(replaced);

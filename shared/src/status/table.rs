@@ -141,7 +141,7 @@ fn paths(paths: &[Path], colour: Colour) -> String {
     for path in paths {
         let link =
             if path.link.is_empty() { format!("path {}", path.id) } else { path.link.clone() };
-        let link = if path.status == "backup" { format!("{link} (backup)") } else { link };
+        let link = link + path.remark();
         let remote = path.remote.map_or("-".to_owned(), |remote| remote.to_string());
         let mtu = path.mtu.map_or("-".to_owned(), |mtu| mtu.to_string());
         let mut heading = vec![Cell::text(link), Cell::text(remote), Cell::number(mtu)];

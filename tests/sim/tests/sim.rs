@@ -8,6 +8,7 @@ mod sim {
     mod flood;
     mod idle;
     mod links;
+    mod metered;
     mod model;
     mod mtu;
     mod neighbours;

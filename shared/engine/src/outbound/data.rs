@@ -356,6 +356,7 @@ impl Turn {
             self.views[path.id.index()] = Some(PathView {
                 id: path.id,
                 rank: path.rank,
+                metered: path.metered,
                 room: false,
                 full_for: path.full_since.map_or(Span::ZERO, |since| now.since(since)),
                 delay,

@@ -14,7 +14,7 @@ use crate::{
         sent::{Content, Messages, Segment, Sent},
     },
     time::{Span, Time},
-    wire::feedback::Report,
+    wire::{feedback::Report, message::Preference},
 };
 
 impl Outbound {
@@ -233,8 +233,24 @@ impl Outbound {
         }
     }
 
-    pub(super) fn on_probe(&mut self, id: PathId, token: u64) {
+    /// The client has said how a path is to be used.
+    pub(super) fn on_preference(&mut self, id: PathId, preference: Preference) {
         let Some(path) = self.path_mut(id) else { return };
+        let changed = path.metered != preference.metered;
+        (path.rank, path.metered) = (preference.rank, preference.metered);
+        if changed {
+            // What is due sooner than it would be now goes as it was planned, once.
+            self.notices.push_once(Told::Metered { path: id, metered: preference.metered });
+        }
+    }
+
+    /// The peer asks for a reply. A path that we hold for dead is probed by us as well, at once: where we ask
+    /// seldom, it would come back in one direction only.
+    pub(super) fn on_probe(&mut self, now: Time, id: PathId, token: u64) {
+        let Some(path) = self.path_mut(id) else { return };
+        if path.state == PathState::Dead {
+            path.probe.next_at = path.probe.next_at.min(now.max(path.probe.sent_at + ASKED_AFTER));
+        }
         // The answer goes to the path's own address: an unproven one gets challenges, nothing else.
         if path.replies.len() < REPLIES_MAX {
             path.replies.push_back(token);
@@ -297,6 +313,9 @@ pub(super) const PROBATION: u32 = 3;
 
 /// Probes that wait for an answer on one path.
 const REPLIES_MAX: usize = 8;
+
+/// A dead path is probed no sooner after the probe before, however often the peer asks.
+const ASKED_AFTER: Span = Span::millis(50);
 
 /// An address that claims a path is heard out for so long before another may.
 const CLAIM_KEPT: Span = Span::millis(50);

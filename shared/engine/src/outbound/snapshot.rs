@@ -21,6 +21,7 @@ impl Outbound {
             state: path.state,
             quiet: !path.live,
             rank: path.rank,
+            metered: path.metered,
             srtt: rtt.measured(),
             rttvar: rtt.variation(),
             min_rtt: rtt.minimum(),

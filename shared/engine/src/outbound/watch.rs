@@ -50,7 +50,7 @@ impl Outbound {
     pub(super) fn next_timeout(&self, now: Time) -> Time {
         let waiting = self.ingress.segments() > 0 || !self.repair.is_empty();
         let mut next = Time::MAX;
-        let mut say = self.best().is_some() && !self.reports.is_empty();
+        let mut say = self.messenger().is_some() && !self.reports.is_empty();
         for path in self.paths.iter().flatten() {
             if path.state == PathState::Closed || path.blocked {
                 continue;

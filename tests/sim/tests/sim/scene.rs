@@ -31,11 +31,22 @@ pub(super) fn opened(config: WorldConfig) -> World {
 
 /// A stream of numbered packets of 200 bytes from one end, that begins at once.
 pub(super) fn stream(world: &mut World, from: usize, interval: u64, count: u64) -> usize {
+    stream_of(world, from, 200, interval, count)
+}
+
+/// The same with packets of this length.
+pub(super) fn stream_of(
+    world: &mut World,
+    from: usize,
+    packet_len: usize,
+    interval: u64,
+    count: u64,
+) -> usize {
     let port = 4000 + 2 * (world.now() / 1_000 % 20_000) as u16 + from as u16;
     let tuple =
         FourTuple { local: ([10, 0, 0, 2], port).into(), remote: ([10, 0, 0, 1], 9).into() };
     let tuple = if from == CLIENT { tuple } else { tuple.reversed() };
-    let config = CbrConfig { tuple, packet_len: 200, interval, start: world.now(), count };
+    let config = CbrConfig { tuple, packet_len, interval, start: world.now(), count };
     let sender = Box::new(CbrSender::new(config));
     let receiver = Box::new(CbrReceiver::new(tuple.reversed()));
     if from == CLIENT { world.add_flow(sender, receiver) } else { world.add_flow(receiver, sender) }
