@@ -42,6 +42,7 @@ mod data;
 mod epoch;
 mod messages;
 mod path;
+mod probation;
 mod settle;
 mod snapshot;
 mod standing;
@@ -248,6 +249,7 @@ impl Outbound {
             path.window = Window::fixed(bytes);
         }
         path.marks_off = self.trial.has(Ablation::NoMarks);
+        path.flaps.off = self.trial.has(Ablation::NoDamping);
         self.paths[id.index()] = Some(Box::new(path));
         if preference.metered {
             self.notices.push_once(Told::Metered { path: id, metered: true });

@@ -117,8 +117,11 @@ fn cause(path: &PathSnapshot, at: Time) -> String {
         Cause::Policed { rate: most } => format!("policed at {}", rate(most)),
         Cause::Probation { until, missing } => {
             let left = until.since(at).as_secs_f64();
-            let answers = if missing == 1 { "answer" } else { "answers" };
-            format!("probation, {left:.1} s left, {missing} {answers} missing")
+            match missing {
+                0 => format!("probation, {left:.1} s left"),
+                1 => format!("probation, {left:.1} s left, 1 answer missing"),
+                _ => format!("probation, {left:.1} s left, {missing} answers missing"),
+            }
         }
         Cause::Quiet => "quiet".to_owned(),
         Cause::Shared { queue } => {

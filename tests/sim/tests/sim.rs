@@ -5,6 +5,7 @@ mod sim {
     mod duplicate;
     mod epochs;
     mod failover;
+    mod flaps;
     mod flood;
     mod idle;
     mod links;

@@ -146,7 +146,8 @@ impl Outbound {
         segment.marked = marked;
         segment.sequence = sequence;
         self.slots.hold(head.slot);
-        if second.is_some() {
+        let witness = if second.is_none() { self.on_trial(now, head.len) } else { None };
+        if second.or(witness).is_some() {
             self.slots.hold(head.slot);
         }
         if last {
@@ -156,6 +157,10 @@ impl Outbound {
         if let Some(second) = second {
             self.send_segment(now, second, segment, Sending::Copy);
             self.copies.on_copied(head.len);
+        }
+        if let Some(witness) = witness {
+            // Nobody waits for it, so the path is not announced; and what it is a copy of has no remedy in it.
+            self.send_segment(now, witness, segment, Sending::Copy);
         }
         true
     }
@@ -169,6 +174,7 @@ impl Outbound {
         if !path.live {
             path.live = true;
             path.waking = true;
+            path.woken_at = now;
             path.data_at = now;
             self.change_state();
             if others_live {
@@ -199,7 +205,7 @@ impl Outbound {
                 copy: matches!(sending, Sending::Copy),
                 first,
                 retx: matches!(sending, Sending::Again),
-                wake: path.waking,
+                wake: path.live && path.waking,
             },
             lane: Ingress::lane(segment.flow),
             class: segment.class.bits(),

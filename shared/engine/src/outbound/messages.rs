@@ -114,8 +114,11 @@ impl Outbound {
     fn say_reports(&mut self, id: PathId, best: Option<PathId>, payload: &mut Payload) {
         let carrier = |report: &Report| {
             let about = PathId(report.path);
-            let up = |path: &Path| path.state == PathState::Up && !path.blocked;
-            let own = self.reported_by & about.bit() != 0 && self.path(about).is_some_and(up);
+            // On probation too: if all others die, it is the only one that carries reports.
+            let answers = |path: &Path| {
+                matches!(path.state, PathState::Probation | PathState::Up) && !path.blocked
+            };
+            let own = self.reported_by & about.bit() != 0 && self.path(about).is_some_and(answers);
             if own { about } else { best.unwrap_or(about) }
         };
         let Some(at) = self.reports.iter().position(|report| carrier(report) == id) else { return };

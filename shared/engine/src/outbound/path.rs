@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{batch::Batch, data::GIVE_UP_AFTER, worth::Worth};
+use super::{batch::Batch, data::GIVE_UP_AFTER, probation::Flaps, settle::PROBATION, worth::Worth};
 use crate::{
     inbound::{INTERVAL_LONE, INTERVAL_METERED},
     path::{
@@ -36,6 +36,8 @@ pub(super) struct Path {
     pub(super) live: bool,
     /// Whether data carries WAKE, until something of it is acknowledged.
     pub(super) waking: bool,
+    /// Since when, or since when it did last.
+    pub(super) woken_at: Time,
     /// The epoch of the numbers, and the next one.
     pub(super) epoch: u32,
     pub(super) number: u64,
@@ -65,6 +67,7 @@ pub(super) struct Path {
     pub(super) ce_reported: u16,
     pub(super) batch: Batch,
     pub(super) worth: Worth,
+    pub(super) flaps: Flaps,
     /// Whether the socket takes nothing at the moment.
     pub(super) blocked: bool,
     pub(super) stats: PathSent,
@@ -142,6 +145,7 @@ impl Path {
             metered: preference.metered,
             live: false,
             waking: false,
+            woken_at: now,
             epoch,
             number: 0,
             sent,
@@ -163,12 +167,22 @@ impl Path {
             ce_reported: 0,
             batch: Batch::default(),
             worth: Worth::default(),
+            flaps: Flaps::default(),
             blocked: false,
             stats: PathSent::default(),
         }
     }
 
     pub(super) fn enter(&mut self, now: Time, state: PathState) {
+        let used = match self.state {
+            PathState::Probation => self.probe.answers >= PROBATION,
+            state => matches!(state, PathState::Suspect | PathState::Up),
+        };
+        match state {
+            PathState::Dead if used => self.flaps.on_death(now),
+            PathState::Probation => self.flaps.begin(now),
+            _ => {}
+        }
         self.state = state;
         self.state_since = now;
         self.probe.next_at = now;
@@ -257,7 +271,7 @@ impl Path {
             }
             PathState::Dead if self.metered => METERED_IDLE,
             PathState::Dead => Span::secs(1),
-            PathState::Probation => Span::millis(50),
+            PathState::Probation => Span::millis(50).max(self.flaps.term / 40),
             PathState::Suspect => Span::millis(20),
             PathState::Up if self.metered || self.rank >= BACKUP => METERED_IDLE,
             PathState::Up => Span::secs(5),

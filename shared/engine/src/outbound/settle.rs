@@ -47,6 +47,14 @@ impl Outbound {
         let acknowledged = settled.len();
         path.sent.lose(now - GIVE_UP_AFTER, |sent| settled.push(*sent));
         path.count_lost(&settled[acknowledged..]);
+        if path.state == PathState::Probation {
+            let (arrived, missing) = settled.split_at(acknowledged);
+            let since = path.state_since;
+            let count = |part: &[Sent]| {
+                part.iter().filter(|sent| sent.eliciting && sent.stamp >= since).count()
+            };
+            path.flaps.on_settled(count(arrived), count(missing));
+        }
         let missed = settled[acknowledged..].iter().filter(|sent| sent.eliciting);
         let lost: u64 = missed.map(|sent| u64::from(sent.len)).sum();
         self.on_progress(now, id, report, lost);
@@ -115,7 +123,7 @@ impl Outbound {
                 self.ingress.on_settled(segment.flow, true);
                 self.on_size(id, sent);
                 if let Some(path) = self.path_mut(id) {
-                    path.waking = false;
+                    path.waking &= sent.stamp < path.woken_at;
                 }
             }
             Content::Padding => {
@@ -207,12 +215,17 @@ impl Outbound {
         path.rtt.on_sample(now, now.since(sent_at));
         path.heard_at = now;
         let next = match path.state {
+            // Never without a path: how often this one died does not matter then.
             PathState::Dead => Some(PathState::Probation),
-            PathState::Probation if path.probe.answers >= PROBATION => Some(PathState::Up),
             PathState::Suspect | PathState::Validating => Some(PathState::Up),
             PathState::Closed | PathState::Probation | PathState::Up => None,
         };
-        if let Some(next) = next {
+        if path.state == PathState::Probation {
+            self.review_probation(now, id);
+        } else if next == Some(PathState::Probation) && self.is_needed(now, id) {
+            // Never without a path: how often this one died does not matter then.
+            self.enter(now, id, PathState::Up);
+        } else if let Some(next) = next {
             self.enter(now, id, next);
         }
     }
