@@ -173,6 +173,12 @@ pub struct PathDirection {
     pub bytes_received: Option<u64>,
     /// Datagrams found lost.
     pub datagrams_lost: Option<u64>,
+    /// How often the kernel said that nothing leaves by the link.
+    pub link_failures: Option<u64>,
+    /// How it said so last: `carrier`, `address` or `send error`.
+    pub link_failure: Option<String>,
+    /// How long after that the first packet left by another link, in ms.
+    pub moved_after_ms: Option<f64>,
 }
 
 /// One direction of a session.

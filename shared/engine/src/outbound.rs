@@ -40,6 +40,7 @@ mod batch;
 mod copies;
 mod data;
 mod epoch;
+mod hints;
 mod messages;
 mod path;
 mod probation;
@@ -118,6 +119,8 @@ pub struct Outbound {
     epoch_limits: EpochLimits,
     trial: Trial,
     standing: Standing,
+    /// Whether a path was left at the kernel's word, and nothing has gone by another since.
+    hinted: bool,
     tunnel_mtu: u16,
     /// The path whose batch was handed out last.
     offered: Option<PathId>,
@@ -180,6 +183,7 @@ impl Outbound {
             epoch_limits: config.epoch_limits,
             trial: config.trial,
             standing: Standing::new(),
+            hinted: false,
             tunnel_mtu: 0,
             offered: None,
             notices: Notices::new(),
@@ -268,14 +272,6 @@ impl Outbound {
     /// Gives a path up for good: its link is gone.
     pub fn close_path(&mut self, now: Time, id: PathId) {
         self.enter(now, id, PathState::Closed);
-    }
-
-    /// Takes a path for dead at once: the kernel says that its link carries nothing.
-    pub fn fail_path(&mut self, now: Time, id: PathId) {
-        let state = self.path(id).map(|path| path.state);
-        if matches!(state, Some(PathState::Up | PathState::Suspect | PathState::Probation)) {
-            self.enter(now, id, PathState::Dead);
-        }
     }
 
     /// Probes a path that is not up at once: something about its link has changed.

@@ -73,6 +73,28 @@ impl PathState {
     }
 }
 
+/// How the kernel says that nothing leaves by a link any more.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Hint {
+    /// The link's address, or its route, is gone.
+    Address,
+    /// The interface is gone, or has no carrier.
+    Carrier,
+    /// A datagram could not be sent.
+    Send,
+}
+
+impl Hint {
+    /// The hint's name in status.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::Carrier => "carrier",
+            Self::Send => "send error",
+        }
+    }
+}
+
 /// What a path looks like from outside.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PathSnapshot {

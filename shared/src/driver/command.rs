@@ -1,8 +1,8 @@
 //! What the data plane's thread can be asked to do.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use engine::{FourTuple, Mode, PathId, SessionConfig, wire::message::Preference};
+use engine::{FourTuple, Hint, Mode, PathId, SessionConfig, wire::message::Preference};
 use ipnet::IpNet;
 use tokio::sync::oneshot;
 
@@ -46,8 +46,8 @@ pub struct NewSession {
 pub enum PathChange {
     /// It is gone for good.
     Close,
-    /// It carries nothing at the moment.
-    Fail,
+    /// It carries nothing at the moment: how the kernel said so, and when by the clock since boot.
+    Fail(Hint, Duration),
     /// It has another address or socket.
     Move(FourTuple),
     /// There is a new link.

@@ -73,6 +73,9 @@ fn describe_path(path: &PathSnapshot, at: Time, side: Side, link: String) -> Pat
         datagrams_sent: Some(path.sent.datagrams),
         bytes_sent: Some(path.sent.bytes + path.sent.datagrams * outer_len(path)),
         datagrams_lost: Some(path.sent.lost),
+        link_failures: Some(path.sent.hints),
+        link_failure: path.sent.hint.map(|hint| hint.name().to_owned()),
+        moved_after_ms: path.sent.moved_after.map(millis),
         ..PathDirection::default()
     };
     let received = PathDirection {

@@ -124,7 +124,28 @@ fn session_in_full(session: &Session, now: u64, colour: Colour) -> String {
     }
     out.push('\n');
     out.push_str(&paths(&session.paths, colour));
+    for path in &session.paths {
+        out.push_str(&failures(path));
+    }
     out.push_str(&traffic(session, colour));
+    out
+}
+
+/// What the kernel said of a path's link, and how soon it was left.
+fn failures(path: &Path) -> String {
+    let mut out = String::new();
+    for (way, direction) in [("up", &path.up), ("down", &path.down)] {
+        let (Some(times @ 1..), Some(how)) = (direction.link_failures, &direction.link_failure)
+        else {
+            continue;
+        };
+        let _ = write!(out, "  {} {way}: the system said {times} times that it is gone", path.link);
+        let _ = write!(out, " (last: {how})");
+        if let Some(after) = direction.moved_after_ms {
+            let _ = write!(out, ", and packets left by another {after:.1} ms later");
+        }
+        out.push('\n');
+    }
     out
 }
 

@@ -99,11 +99,7 @@ impl Outbound {
             }
             return true;
         }
-        let backlogged = match self.trial {
-            _ if self.trial.has(Ablation::Greedy) => true,
-            _ if self.trial.has(Ablation::EarliestFirst) => false,
-            _ => self.standing.backlogged && head.class >= Class::Bulk,
-        };
+        let backlogged = self.is_backlogged(head.class);
         let copy = self.copies.allow(head.len, head.keeps_time);
         let packet = PacketView { len: head.len as u16, backlogged, copy };
         let choice = self.schedulers[head.class.index()].select(&packet, turn.views());
@@ -165,6 +161,15 @@ impl Outbound {
         true
     }
 
+    /// Whether the queue has been standing for so long that every path is worth using for this class.
+    fn is_backlogged(&self, class: Class) -> bool {
+        match self.trial {
+            _ if self.trial.has(Ablation::Greedy) => true,
+            _ if self.trial.has(Ablation::EarliestFirst) => false,
+            _ => self.standing.backlogged && class >= Class::Bulk,
+        }
+    }
+
     /// Makes sure that the path's batch takes a segment of this length with this ECN field, and that
     /// the peer has been told that the path is live. Returns false if something has to be sent first.
     fn prepare(&mut self, now: Time, id: PathId, len: usize, ecn: Ecn, turn: &Turn) -> bool {
@@ -195,6 +200,9 @@ impl Outbound {
         let stamp = self.next_stamp(now);
         let sole = self.is_sole(id);
         self.count_segment(sending, segment.class, len);
+        if self.hinted {
+            self.note_moved(now, id);
+        }
         if let Sending::First { .. } = sending {
             self.copies.on_sent(now, len);
         }

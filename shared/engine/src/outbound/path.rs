@@ -68,6 +68,8 @@ pub(super) struct Path {
     pub(super) batch: Batch,
     pub(super) worth: Worth,
     pub(super) flaps: Flaps,
+    /// When the kernel said that its link is gone, until something goes by another.
+    pub(super) hinted_at: Option<Time>,
     /// Whether the socket takes nothing at the moment.
     pub(super) blocked: bool,
     pub(super) stats: PathSent,
@@ -168,6 +170,7 @@ impl Path {
             batch: Batch::default(),
             worth: Worth::default(),
             flaps: Flaps::default(),
+            hinted_at: None,
             blocked: false,
             stats: PathSent::default(),
         }

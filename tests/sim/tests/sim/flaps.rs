@@ -176,7 +176,12 @@ fn flapping(line: usize, trial: Trial) -> Suffered {
 fn fail(world: &mut World, slot: u8) {
     let now = engine::Time(world.now());
     for end in [CLIENT, SERVER] {
-        world.session(end).outbound.fail_path(now, engine::PathId(slot));
+        world.session(end).outbound.fail_path(
+            now,
+            engine::PathId(slot),
+            engine::Hint::Carrier,
+            now,
+        );
     }
 }
 
