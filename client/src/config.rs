@@ -165,7 +165,7 @@ mod tests {
         let text = format!(
             "{}mode = \"duplicate\"\nroutes = [\"10.0.0.0/8\"]\n\
              links = \"auto\"\nexclude = [\"docker0\"]\n{SERVER}\n\
-             [[link]]\nname = \"wwan0\"\nstatus = \"backup\"\n\
+             [[link]]\nname = \"wwan0\"\nstatus = \"backup\"\nmetered = true\n\
              [[class]]\nname = \"bulk\"\nports = 873\n",
             key()
         );
@@ -178,8 +178,9 @@ mod tests {
         assert_eq!(config.classes.rules.len(), 1);
         assert_eq!(config.servers[1].to_string(), "[2001:db8::1]:4500");
         let wwan = config.link("wwan0");
-        assert_eq!(wwan.status, LinkStatus::Backup);
-        assert_eq!(config.link("eth0").status, LinkStatus::Available);
+        assert_eq!((wwan.status, wwan.metered), (LinkStatus::Backup, true));
+        let eth = config.link("eth0");
+        assert_eq!((eth.status, eth.metered), (LinkStatus::Available, false));
     }
 
     #[test]

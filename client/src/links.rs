@@ -7,7 +7,10 @@ use std::{
     sync::Arc,
 };
 
-use engine::wire::{PATHS_MAX, message::BACKUP};
+use engine::wire::{
+    PATHS_MAX,
+    message::{BACKUP, Preference},
+};
 use shared::{
     control::{DialLink, Route},
     driver::{Command, Driver},
@@ -45,8 +48,8 @@ pub(crate) struct Link {
     pub(crate) present: bool,
     /// The path slot that belongs to it for the session's life.
     pub(crate) slot: u8,
-    /// Its rank.
-    pub(crate) rank: u8,
+    /// How it is to be used.
+    pub(crate) preference: Preference,
 }
 
 /// An interface that may be a link.
@@ -88,7 +91,7 @@ impl LinkTable {
     /// The links as they are dialled, the most preferred first.
     pub(crate) fn dial_list(&self) -> Vec<DialLink> {
         let mut present: Vec<&Link> = self.present().collect();
-        present.sort_by_key(|link| link.rank);
+        present.sort_by_key(|link| link.preference.rank);
         let dial = |link: &&Link| DialLink {
             socket_v4: link.sockets[0].map(u32::from),
             socket_v6: link.sockets[1].map(u32::from),
@@ -182,7 +185,7 @@ impl LinkTable {
             sources: found.sources,
             present: true,
             slot,
-            rank: rank(&config.link(&found.name), slot),
+            preference: preference(&config.link(&found.name), slot),
         };
         for family in (0..2).filter(|&family| !kept[family]) {
             if let Some(number) = link.sockets[family].take() {
@@ -241,11 +244,12 @@ impl LinkTable {
 }
 
 /// The configured order, backups after all others.
-fn rank(config: &LinkConfig, slot: u8) -> u8 {
-    match config.status {
+fn preference(config: &LinkConfig, slot: u8) -> Preference {
+    let rank = match config.status {
         LinkStatus::Available => slot,
         LinkStatus::Backup => BACKUP + slot,
-    }
+    };
+    Preference { rank, metered: config.metered }
 }
 
 /// No such device (errno.h).

@@ -8,7 +8,8 @@ use std::{
 };
 
 use engine::{
-    Event, Filter, FourTuple, PathId, PathState, Prefix, SessionConfig, Side, wire::SESSION_SLOTS,
+    Event, Filter, FourTuple, Hint, PathId, PathState, Prefix, SessionConfig, Side,
+    wire::SESSION_SLOTS,
 };
 use ipnet::IpNet;
 use shared::{
@@ -143,7 +144,7 @@ impl Tunnel {
         };
         let everything = [Family::V4, Family::V6].map(Family::default_net);
         let paths: Vec<_> = (links.present())
-            .filter_map(|link| Some((PathId(link.slot), self.tuple(link)?, link.rank)))
+            .filter_map(|link| Some((PathId(link.slot), self.tuple(link)?, link.preference)))
             .collect();
         self.paths = paths.iter().map(|&(path, tuple, _)| (path.0, tuple)).collect();
         let new = NewSession {
@@ -162,14 +163,14 @@ impl Tunnel {
         self.forward(&grant.settings.prefixes).await
     }
 
-    /// Follows links that came, went, or changed.
-    pub(crate) fn mend(&mut self, links: &LinkTable) {
+    /// Follows links that came, went, or changed: how the kernel told of it, and when.
+    pub(crate) fn mend(&mut self, links: &LinkTable, hint: Hint, told: Duration) {
         let Some(slot) = self.slot else { return };
         let mut changes = Vec::new();
         for link in links.all() {
             let path = PathId(link.slot);
             match (self.paths.get(&link.slot).copied(), self.tuple(link)) {
-                (Some(_), None) => changes.push((path, PathChange::Fail)),
+                (Some(_), None) => changes.push((path, PathChange::Fail(hint, told))),
                 (Some(before), Some(tuple)) => {
                     if before != tuple {
                         self.paths.insert(link.slot, tuple);
@@ -179,7 +180,7 @@ impl Tunnel {
                 }
                 (None, Some(tuple)) => {
                     self.paths.insert(link.slot, tuple);
-                    changes.push((path, PathChange::Open(tuple, link.rank)));
+                    changes.push((path, PathChange::Open(tuple, link.preference)));
                 }
                 (None, None) => {}
             }

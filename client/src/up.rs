@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use engine::Hint;
 use shared::{
     clock,
     control::{
@@ -15,7 +16,7 @@ use shared::{
     },
     driver::{self, Command, Driver, DriverEvent},
     exit::Error,
-    host::{HostState, LinkEvent, LinkWatch},
+    host::{Carrier, HostState, LinkEvent, LinkWatch},
     ready,
     signals::Signals,
     status::{ControlSocket, Instance, Snapshot},
@@ -159,7 +160,7 @@ impl Client {
     /// Dialling is one of the things that go on here, beside a session that may be well: packets,
     /// links and what the server says are followed all the while.
     async fn keep(&mut self) -> Result<(), Error> {
-        self.look_at_links().await?;
+        self.look_at_links(Hint::Carrier, clock::since_boot()).await?;
         self.dial();
         loop {
             match self.next().await? {
@@ -283,7 +284,7 @@ impl Client {
             }
             DriverEvent::SocketFailed(number, error) => {
                 self.links.on_socket_failed(number, &error);
-                self.tunnel.mend(&self.links);
+                self.tunnel.mend(&self.links, Hint::Carrier, clock::since_boot());
             }
             DriverEvent::Session(..) | DriverEvent::Silent(_) => {}
         }
@@ -300,6 +301,15 @@ impl Client {
     }
 
     async fn on_link(&mut self, event: LinkEvent) -> Result<(), Error> {
+        let told = clock::since_boot();
+        let lost_carrier = |event: &LinkEvent| {
+            let down = matches!(event, LinkEvent::Carrier { carrier: Carrier::Down, .. });
+            down || matches!(event, LinkEvent::Vanished { .. })
+        };
+        if lost_carrier(&event) {
+            // Nothing that may follow makes it carry; an address that goes may make room for another.
+            self.look_at_links(Hint::Carrier, told).await?;
+        }
         // Several things happen at once when a link comes or goes: they are looked at together.
         let mut events = vec![event];
         while let Ok(Some(more)) = timeout(SETTLE, self.watch.next()).await {
@@ -308,7 +318,9 @@ impl Client {
                 break;
             }
         }
-        self.look_at_links().await?;
+        let carrier = events.iter().any(lost_carrier);
+        let hint = if carrier { Hint::Carrier } else { Hint::Address };
+        self.look_at_links(hint, told).await?;
         let (waiting, dialling) = (self.line.failures > 0, self.line.dial.as_ref());
         let stale = dialling.is_some_and(|dial| dial.links != self.links.dial_list());
         if stale {
@@ -321,9 +333,9 @@ impl Client {
         Ok(())
     }
 
-    async fn look_at_links(&mut self) -> Result<(), Error> {
+    async fn look_at_links(&mut self, hint: Hint, told: Duration) -> Result<(), Error> {
         self.links.refresh(&self.config).await?;
-        self.tunnel.mend(&self.links);
+        self.tunnel.mend(&self.links, hint, told);
         if let Some(control) = &self.line.control
             && let Some(route) = self.links.route_like(control.route())
         {

@@ -101,6 +101,8 @@ pub struct Path {
     pub link: String,
     /// `available` or `backup`.
     pub status: String,
+    /// Whether each byte on the link costs.
+    pub metered: bool,
     /// Our address, where there are several.
     pub local: Option<IpAddr>,
     /// The address and port of the other end.
@@ -111,6 +113,18 @@ pub struct Path {
     pub up: PathDirection,
     /// From server to client.
     pub down: PathDirection,
+}
+
+impl Path {
+    /// What is to be said behind the link's name.
+    fn remark(&self) -> &'static str {
+        match (self.status.as_str(), self.metered) {
+            ("backup", false) => " (backup)",
+            ("backup", true) => " (backup, metered)",
+            (_, false) => "",
+            (_, true) => " (metered)",
+        }
+    }
 }
 
 /// One direction of a path.
@@ -159,6 +173,12 @@ pub struct PathDirection {
     pub bytes_received: Option<u64>,
     /// Datagrams found lost.
     pub datagrams_lost: Option<u64>,
+    /// How often the kernel said that nothing leaves by the link.
+    pub link_failures: Option<u64>,
+    /// How it said so last: `carrier`, `address` or `send error`.
+    pub link_failure: Option<String>,
+    /// How long after that the first packet left by another link, in ms.
+    pub moved_after_ms: Option<f64>,
 }
 
 /// One direction of a session.
@@ -254,6 +274,16 @@ pub struct Probe {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_links_name_is_followed_by_what_is_special_about_it() {
+        let remark = |status: &str, metered| {
+            Path { status: status.to_owned(), metered, ..Path::default() }.remark()
+        };
+        assert_eq!(remark("available", false), "");
+        assert_eq!(remark("available", true), " (metered)");
+        assert_eq!(remark("backup", true), " (backup, metered)");
+    }
 
     #[test]
     fn json_has_the_version_and_survives_fields_of_other_versions() {

@@ -5,7 +5,7 @@ use std::{
     fmt::{self, Display},
 };
 
-use shared::config::{Placed, Table, Wrong, interface, text};
+use shared::config::{Placed, Table, Wrong, boolean, interface, text};
 
 /// The interfaces to use.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -46,12 +46,14 @@ pub(crate) struct LinkConfig {
     pub(crate) name: String,
     /// When to use it.
     pub(crate) status: LinkStatus,
+    /// Whether each byte on it costs.
+    pub(crate) metered: bool,
 }
 
 impl LinkConfig {
     /// A link about which nothing is said.
     pub(crate) fn named(interface: &str) -> Self {
-        Self { name: interface.to_owned(), status: LinkStatus::default() }
+        Self { name: interface.to_owned(), status: LinkStatus::default(), metered: false }
     }
 
     fn read(table: &mut Table<'_>) -> Option<Self> {
@@ -61,9 +63,11 @@ impl LinkConfig {
             "backup" => Ok(LinkStatus::Backup),
             _ => Err(Wrong::new("this is no status").right("write \"available\" or \"backup\"")),
         });
+        let metered = table.optional("metered", boolean);
         Some(Self {
             name: name?.into_inner(),
             status: status.map(Placed::into_inner).unwrap_or_default(),
+            metered: metered.is_some_and(Placed::into_inner),
         })
     }
 }

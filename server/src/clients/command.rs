@@ -245,6 +245,7 @@ addresses = [{servers}]
 #[[link]]
 #name = "wwan0"
 #status = "backup"
+#metered = true
 
 # When the keys of the data plane change: after so many datagrams or so long, whichever is sooner.
 #[rekey]

@@ -34,6 +34,7 @@ mod passage;
 mod received;
 
 pub use self::lanes::HELD_BYTES_MAX;
+pub(crate) use self::received::{INTERVAL_LONE, INTERVAL_METERED};
 
 /// Opens datagrams, sorts out duplicates, puts packets in order, and keeps account of what arrived.
 pub struct Inbound {
@@ -54,6 +55,8 @@ pub struct Inbound {
     /// The stamp of the state block that was obeyed last.
     state_at: Time,
     allowance: Span,
+    /// The paths whose links are metered, one bit each.
+    metered: u16,
     notices: Notices<Heard>,
     stats: InboundStats,
 }
@@ -78,6 +81,7 @@ impl Inbound {
             newest_at: Time::ZERO,
             state_at: Time::ZERO,
             allowance: Span::ZERO,
+            metered: 0,
             notices: Notices::new(),
             stats: InboundStats::default(),
         }
@@ -156,6 +160,13 @@ impl Inbound {
     /// Takes in what [`Outbound`](crate::Outbound) tells.
     pub fn handle_notice(&mut self, told: Told) {
         match told {
+            Told::Metered { path, metered } => {
+                let others = self.metered & !path.bit();
+                self.metered = others | if metered { path.bit() } else { 0 };
+                if let Some(received) = &mut self.paths[path.index()] {
+                    received.metered = metered;
+                }
+            }
             Told::ReportSeen { path, epoch, largest } => {
                 if let Some(received) = &mut self.paths[path.index()] {
                     received.on_report_seen(epoch, largest);
@@ -272,10 +283,10 @@ impl Inbound {
         ecn: Ecn,
     ) {
         let id = PathId(outer.index.path);
-        let notices = &mut self.notices;
+        let (notices, metered) = (&mut self.notices, self.metered & id.bit() != 0);
         let path = self.paths[id.index()].get_or_insert_with(|| {
             notices.push_once(Heard::Opened { path: id, from: *from });
-            Box::new(Received::new(*from))
+            Box::new(Received::new(*from, metered))
         });
         let newest = path.insert(now, epoch, number);
         path.stats.datagrams += 1;
@@ -375,8 +386,8 @@ impl Inbound {
             }
             Message::Live(paths) => self.handle_live(stamp, paths),
             Message::Ping => {}
-            Message::Preference { path, rank } => {
-                self.notices.push(Heard::Preference { path: PathId(path), rank });
+            Message::Preference { path, preference } => {
+                self.notices.push(Heard::Preference { path: PathId(path), preference });
             }
             Message::Probe { token } => {
                 self.notices.push(Heard::Probe { path, token });

@@ -36,7 +36,7 @@ pub use keys::{Activation, RootSecret};
 pub use notice::{Heard, Told};
 pub use outbound::{EpochLimits, Event, Outbound, SLOT_BYTES_MAX, Transmit};
 pub use packet::{Ecn, PACKET_MAX};
-pub use path::{FourTuple, PathId, PathSnapshot, PathState, cause::Cause};
+pub use path::{FourTuple, Hint, PathId, PathSnapshot, PathState, cause::Cause};
 pub use scheduler::Mode;
 pub use segment::Offload;
 pub use session::{Session, SessionConfig, Side};

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::{
     path::{FourTuple, PathId},
     time::Time,
-    wire::feedback::Report,
+    wire::{feedback::Report, message::Preference},
 };
 
 /// Said by `Inbound`, heard by `Outbound`.
@@ -44,12 +44,12 @@ pub enum Heard {
         /// Where it came from.
         from: FourTuple,
     },
-    /// The peer ranks a path.
+    /// The peer says how a path is to be used.
     Preference {
         /// The path.
         path: PathId,
-        /// Its rank.
-        rank: u8,
+        /// How.
+        preference: Preference,
     },
     /// The peer asks for a reply.
     Probe {
@@ -72,6 +72,13 @@ pub enum Heard {
 /// Said by `Outbound`, heard by `Inbound`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Told {
+    /// Whether a path's link is metered, which feedback about it heeds.
+    Metered {
+        /// The path.
+        path: PathId,
+        /// Whether it is.
+        metered: bool,
+    },
     /// The peer knows what arrived up to this number: it need not be reported again.
     ReportSeen {
         /// The path.

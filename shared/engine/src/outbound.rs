@@ -33,15 +33,17 @@ use crate::{
     steering::Steering,
     time::{Span, Time},
     trial::{Ablation, Trial},
-    wire::{PATHS_MAX, feedback::Report},
+    wire::{PATHS_MAX, feedback::Report, message::Preference},
 };
 
 mod batch;
 mod copies;
 mod data;
 mod epoch;
+mod hints;
 mod messages;
 mod path;
+mod probation;
 mod settle;
 mod snapshot;
 mod standing;
@@ -117,6 +119,8 @@ pub struct Outbound {
     epoch_limits: EpochLimits,
     trial: Trial,
     standing: Standing,
+    /// Whether a path was left at the kernel's word, and nothing has gone by another since.
+    hinted: bool,
     tunnel_mtu: u16,
     /// The path whose batch was handed out last.
     offered: Option<PathId>,
@@ -179,6 +183,7 @@ impl Outbound {
             epoch_limits: config.epoch_limits,
             trial: config.trial,
             standing: Standing::new(),
+            hinted: false,
             tunnel_mtu: 0,
             offered: None,
             notices: Notices::new(),
@@ -235,11 +240,11 @@ impl Outbound {
     }
 
     /// Opens a path in a slot that had none: probes it, and uses it once the peer answers.
-    pub fn open_path(&mut self, now: Time, id: PathId, tuple: FourTuple, rank: u8) {
+    pub fn open_path(&mut self, now: Time, id: PathId, tuple: FourTuple, preference: Preference) {
         if self.paths.get(id.index()).is_none_or(|path| path.is_some()) {
             return;
         }
-        let mut path = Path::new(now, id, tuple, rank, self.keys.epoch);
+        let mut path = Path::new(now, id, tuple, preference, self.keys.epoch);
         let memory = self.memories.iter().position(|&(of, _)| of == id);
         if let Some((_, memory)) = memory.map(|at| self.memories.swap_remove(at)) {
             path.window = Window::recalled(&memory);
@@ -248,7 +253,11 @@ impl Outbound {
             path.window = Window::fixed(bytes);
         }
         path.marks_off = self.trial.has(Ablation::NoMarks);
+        path.flaps.off = self.trial.has(Ablation::NoDamping);
         self.paths[id.index()] = Some(Box::new(path));
+        if preference.metered {
+            self.notices.push_once(Told::Metered { path: id, metered: true });
+        }
         self.change_state();
     }
 
@@ -263,14 +272,6 @@ impl Outbound {
     /// Gives a path up for good: its link is gone.
     pub fn close_path(&mut self, now: Time, id: PathId) {
         self.enter(now, id, PathState::Closed);
-    }
-
-    /// Takes a path for dead at once: the kernel says that its link carries nothing.
-    pub fn fail_path(&mut self, now: Time, id: PathId) {
-        let state = self.path(id).map(|path| path.state);
-        if matches!(state, Some(PathState::Up | PathState::Suspect | PathState::Probation)) {
-            self.enter(now, id, PathState::Dead);
-        }
     }
 
     /// Probes a path that is not up at once: something about its link has changed.
@@ -309,20 +310,16 @@ impl Outbound {
             Heard::Moved { path, from, bytes } => self.on_moved(now, path, from, bytes),
             Heard::Opened { path, from } => {
                 if self.accepts_paths {
-                    self.open_path(now, path, from, 0);
+                    self.open_path(now, path, from, Preference::default());
                 }
             }
-            Heard::Preference { path, rank } => {
-                if let Some(path) = self.path_mut(path) {
-                    path.rank = rank;
-                }
-            }
+            Heard::Preference { path, preference } => self.on_preference(path, preference),
             Heard::Present(path) => {
                 if let Some(claim) = self.path_mut(path).and_then(|path| path.claim.as_mut()) {
                     claim.present_at = Some(now);
                 }
             }
-            Heard::Probe { path, token } => self.on_probe(path, token),
+            Heard::Probe { path, token } => self.on_probe(now, path, token),
             Heard::Reply { path, token } => self.on_reply(now, path, token),
             Heard::Report(report) => self.take_report(report),
         }

@@ -73,6 +73,28 @@ impl PathState {
     }
 }
 
+/// How the kernel says that nothing leaves by a link any more.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Hint {
+    /// The link's address, or its route, is gone.
+    Address,
+    /// The interface is gone, or has no carrier.
+    Carrier,
+    /// A datagram could not be sent.
+    Send,
+}
+
+impl Hint {
+    /// The hint's name in status.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::Carrier => "carrier",
+            Self::Send => "send error",
+        }
+    }
+}
+
 /// What a path looks like from outside.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PathSnapshot {
@@ -86,6 +108,8 @@ pub struct PathSnapshot {
     pub quiet: bool,
     /// Its rank among the client's links.
     pub rank: u8,
+    /// Whether each byte on its link costs.
+    pub metered: bool,
     /// Smoothed round-trip time and its variation (RFC 6298), and the smallest one of late.
     pub srtt: Option<Span>,
     /// Mean deviation of the round-trip time.

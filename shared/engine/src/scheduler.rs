@@ -18,6 +18,8 @@ pub(crate) struct PathView {
     pub(crate) id: PathId,
     /// Its rank: lower is preferred, from [`BACKUP`] on it is a backup.
     pub(crate) rank: u8,
+    /// Whether each byte on its link costs.
+    pub(crate) metered: bool,
     /// Whether it can send a full datagram at once.
     pub(crate) room: bool,
     /// How long it has had no room.
@@ -152,6 +154,7 @@ mod tests {
         PathView {
             id: PathId(id),
             rank,
+            metered: false,
             room: true,
             full_for: Span::ZERO,
             delay: Span::ZERO,

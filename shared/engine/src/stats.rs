@@ -1,6 +1,6 @@
 //! Plain counters, one struct for each thing counted.
 
-use crate::{class::Class, time::Span};
+use crate::{class::Class, path::Hint, time::Span};
 
 /// What was sent on one path.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -13,6 +13,12 @@ pub struct PathSent {
     pub lost: u64,
     /// Datagrams acknowledged.
     pub acknowledged: u64,
+    /// How often the kernel said, while the path was held for good, that its link carries nothing.
+    pub hints: u64,
+    /// How it said so last.
+    pub hint: Option<Hint>,
+    /// How long after that the first segment left by another path; `None` if none was on its way, or has.
+    pub moved_after: Option<Span>,
 }
 
 /// What was received on one path.

@@ -23,6 +23,8 @@ pub enum Ablation {
     HoldKnownLost,
     /// What is lost stays lost.
     NoRepair,
+    /// A path that died is used again as soon as it answers, however often it died.
+    NoDamping,
     /// An idle path says nothing of how far it has come.
     NoMarks,
     /// Every path is used as soon as the queue is not empty.
@@ -33,10 +35,11 @@ pub enum Ablation {
 
 impl Ablation {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::NoHold,
         Self::HoldKnownLost,
         Self::NoRepair,
+        Self::NoDamping,
         Self::NoMarks,
         Self::Greedy,
         Self::EarliestFirst,
@@ -48,6 +51,7 @@ impl Ablation {
             Self::EarliestFirst => "earliest-first",
             Self::Greedy => "greedy",
             Self::HoldKnownLost => "hold-known-lost",
+            Self::NoDamping => "no-damping",
             Self::NoHold => "no-hold",
             Self::NoMarks => "no-marks",
             Self::NoRepair => "no-repair",

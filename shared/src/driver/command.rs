@@ -1,8 +1,8 @@
 //! What the data plane's thread can be asked to do.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use engine::{FourTuple, Mode, PathId, SessionConfig};
+use engine::{FourTuple, Hint, Mode, PathId, SessionConfig, wire::message::Preference};
 use ipnet::IpNet;
 use tokio::sync::oneshot;
 
@@ -37,8 +37,8 @@ pub struct NewSession {
     pub prefixes: Vec<IpNet>,
     /// The session whose packets this one takes over. It goes on receiving until it is removed.
     pub replaces: Option<u32>,
-    /// Paths to be opened at once, with their ranks.
-    pub paths: Vec<(PathId, FourTuple, u8)>,
+    /// Paths to be opened at once, and how they are to be used.
+    pub paths: Vec<(PathId, FourTuple, Preference)>,
 }
 
 /// What happened to a path's link.
@@ -46,12 +46,12 @@ pub struct NewSession {
 pub enum PathChange {
     /// It is gone for good.
     Close,
-    /// It carries nothing at the moment.
-    Fail,
+    /// It carries nothing at the moment: how the kernel said so, and when by the clock since boot.
+    Fail(Hint, Duration),
     /// It has another address or socket.
     Move(FourTuple),
     /// There is a new link.
-    Open(FourTuple, u8),
+    Open(FourTuple, Preference),
     /// Something about it changed: look whether it carries again.
     Wake,
 }

@@ -12,7 +12,7 @@ use engine::{Session, Time};
 pub(super) struct Entry {
     pub(super) session: Session,
     /// When the session began, on the driver's clock: its own time counts from there.
-    began: Duration,
+    pub(super) began: Duration,
     /// When it is due next, on the driver's clock.
     due: Option<Duration>,
     /// Something happened in this turn.

@@ -73,6 +73,9 @@ fn describe_path(path: &PathSnapshot, at: Time, side: Side, link: String) -> Pat
         datagrams_sent: Some(path.sent.datagrams),
         bytes_sent: Some(path.sent.bytes + path.sent.datagrams * outer_len(path)),
         datagrams_lost: Some(path.sent.lost),
+        link_failures: Some(path.sent.hints),
+        link_failure: path.sent.hint.map(|hint| hint.name().to_owned()),
+        moved_after_ms: path.sent.moved_after.map(millis),
         ..PathDirection::default()
     };
     let received = PathDirection {
@@ -89,6 +92,7 @@ fn describe_path(path: &PathSnapshot, at: Time, side: Side, link: String) -> Pat
         id: u32::from(path.id.0),
         link,
         status: status.to_owned(),
+        metered: path.metered,
         local: path.tuple.local,
         remote: Some(path.tuple.remote),
         mtu: Some(path.mtu),
@@ -116,8 +120,11 @@ fn cause(path: &PathSnapshot, at: Time) -> String {
         Cause::Policed { rate: most } => format!("policed at {}", rate(most)),
         Cause::Probation { until, missing } => {
             let left = until.since(at).as_secs_f64();
-            let answers = if missing == 1 { "answer" } else { "answers" };
-            format!("probation, {left:.1} s left, {missing} {answers} missing")
+            match missing {
+                0 => format!("probation, {left:.1} s left"),
+                1 => format!("probation, {left:.1} s left, 1 answer missing"),
+                _ => format!("probation, {left:.1} s left, {missing} answers missing"),
+            }
         }
         Cause::Quiet => "quiet".to_owned(),
         Cause::Shared { queue } => {
@@ -289,6 +296,7 @@ mod tests {
             state: PathState::Up,
             quiet: false,
             rank: 0,
+            metered: false,
             srtt: Some(Span::millis(60)),
             rttvar: Span::millis(2),
             min_rtt: Some(Span::millis(50)),

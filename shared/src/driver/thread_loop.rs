@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, io, os::fd::OwnedFd, sync::Arc, time::Duration}
 
 use crossbeam::channel::{Receiver, TryRecvError};
 use engine::{
-    Event, FourTuple, Session, SessionConfig, Time,
+    Event, FourTuple, Hint, Session, SessionConfig, Time,
     wire::{Outer, PATHS_MAX},
 };
 use tokio::sync::mpsc;
@@ -142,12 +142,18 @@ impl DriverThread {
             Command::ChangePath(slot, path, change) => {
                 let Some(entry) = self.sessions.get_mut(slot) else { return };
                 let time = entry.time(now);
+                let began = entry.began;
                 let outbound = &mut entry.session.outbound;
                 match change {
                     PathChange::Close => outbound.close_path(time, path),
-                    PathChange::Fail => outbound.fail_path(time, path),
+                    PathChange::Fail(hint, told) => {
+                        let told = Time(told.saturating_sub(began).as_micros() as u64);
+                        outbound.fail_path(time, path, hint, told);
+                    }
                     PathChange::Move(tuple) => outbound.move_path(time, path, tuple),
-                    PathChange::Open(tuple, rank) => outbound.open_path(time, path, tuple, rank),
+                    PathChange::Open(tuple, preference) => {
+                        outbound.open_path(time, path, tuple, preference);
+                    }
                     PathChange::Wake => outbound.wake_path(time, path),
                 }
                 self.sessions.touch(slot);
@@ -181,8 +187,8 @@ impl DriverThread {
         if let Some(before) = replaces.and_then(|slot| self.sessions.get_mut(slot)) {
             session.outbound.recall(&before.session.outbound);
         }
-        for (path, tuple, rank) in paths {
-            session.outbound.open_path(Time::ZERO, path, tuple, rank);
+        for (path, tuple, preference) in paths {
+            session.outbound.open_path(Time::ZERO, path, tuple, preference);
         }
         if let Some(replaced) = replaces {
             self.routes.remove(replaced);
@@ -364,7 +370,7 @@ fn send(
         let (path, number) = (batch.path, batch.tuple.socket);
         let Some(socket) = sockets.get_mut(&number) else {
             counts.send_failures += 1;
-            session.outbound.fail_path(time, path);
+            session.outbound.fail_path(time, path, Hint::Send, time);
             continue;
         };
         let (to, from) = (batch.tuple.remote, batch.tuple.local);
@@ -380,7 +386,7 @@ fn send(
             Err(error) => {
                 counts.send_failures += 1;
                 if is_link_failure(&error) {
-                    session.outbound.fail_path(time, path);
+                    session.outbound.fail_path(time, path, Hint::Send, time);
                 }
             }
         }
@@ -419,6 +425,8 @@ fn is_link_failure(error: &io::Error) -> bool {
                 | libc::ENODEV
                 | libc::EHOSTUNREACH
                 | libc::EADDRNOTAVAIL
+                // A packet filter of this host lets nothing out.
+                | libc::EPERM
         )
     )
 }

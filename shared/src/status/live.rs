@@ -95,7 +95,7 @@ fn link(path: &Path) -> String {
         Some(remote) => remote.to_string(),
         None => "-".to_owned(),
     };
-    if path.status == "backup" { format!("{name} (backup)") } else { name }
+    name + path.remark()
 }
 
 fn path_direction(way: &str, direction: &PathDirection, rates: &WayInterval) -> [Cell; 7] {

@@ -124,7 +124,28 @@ fn session_in_full(session: &Session, now: u64, colour: Colour) -> String {
     }
     out.push('\n');
     out.push_str(&paths(&session.paths, colour));
+    for path in &session.paths {
+        out.push_str(&failures(path));
+    }
     out.push_str(&traffic(session, colour));
+    out
+}
+
+/// What the kernel said of a path's link, and how soon it was left.
+fn failures(path: &Path) -> String {
+    let mut out = String::new();
+    for (way, direction) in [("up", &path.up), ("down", &path.down)] {
+        let (Some(times @ 1..), Some(how)) = (direction.link_failures, &direction.link_failure)
+        else {
+            continue;
+        };
+        let _ = write!(out, "  {} {way}: the system said {times} times that it is gone", path.link);
+        let _ = write!(out, " (last: {how})");
+        if let Some(after) = direction.moved_after_ms {
+            let _ = write!(out, ", and packets left by another {after:.1} ms later");
+        }
+        out.push('\n');
+    }
     out
 }
 
@@ -141,7 +162,7 @@ fn paths(paths: &[Path], colour: Colour) -> String {
     for path in paths {
         let link =
             if path.link.is_empty() { format!("path {}", path.id) } else { path.link.clone() };
-        let link = if path.status == "backup" { format!("{link} (backup)") } else { link };
+        let link = link + path.remark();
         let remote = path.remote.map_or("-".to_owned(), |remote| remote.to_string());
         let mtu = path.mtu.map_or("-".to_owned(), |mtu| mtu.to_string());
         let mut heading = vec![Cell::text(link), Cell::text(remote), Cell::number(mtu)];

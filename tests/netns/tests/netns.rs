@@ -19,6 +19,8 @@ mod errors;
 mod failover;
 #[path = "netns/flood.rs"]
 mod flood;
+#[path = "netns/hints.rs"]
+mod hints;
 #[path = "netns/host.rs"]
 mod host;
 #[path = "netns/instances.rs"]

@@ -10,6 +10,7 @@
 
 use std::net::SocketAddr;
 
+use engine::wire::message::Preference;
 use engine::{Event, FourTuple, Mode, Offload, PathId, PathState, Session, Side, Time};
 use lab::link::{Change, LinkCounters};
 use rand::rngs::StdRng;
@@ -43,6 +44,7 @@ pub struct World {
     ledger: Ledger,
     notices: StdRng,
     notice_delay_max: u64,
+    metered: Vec<usize>,
     steps: u64,
     /// A digest of everything that was sent, to compare runs by.
     trace: u64,
@@ -75,6 +77,7 @@ impl World {
             ledger: Ledger::default(),
             notices: StdRng::seed_from_u64(seeds.random()),
             notice_delay_max: config.notice_delay_max,
+            metered: config.metered,
             steps: 0,
             trace: 0,
             keep: false,
@@ -91,7 +94,8 @@ impl World {
     pub fn open_path(&mut self, line: usize, slot: u8) {
         let tuple = FourTuple { socket: line as u16, local: None, remote: server_address() };
         let outbound = &mut self.ends[CLIENT].session.outbound;
-        outbound.open_path(Time(self.now), PathId(slot), tuple, line as u8);
+        let preference = Preference { rank: line as u8, metered: self.metered.contains(&line) };
+        outbound.open_path(Time(self.now), PathId(slot), tuple, preference);
         self.settle();
     }
 

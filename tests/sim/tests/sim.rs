@@ -5,9 +5,11 @@ mod sim {
     mod duplicate;
     mod epochs;
     mod failover;
+    mod flaps;
     mod flood;
     mod idle;
     mod links;
+    mod metered;
     mod model;
     mod mtu;
     mod neighbours;

@@ -15,6 +15,10 @@ pub(super) struct Received {
     pub(super) tuple: FourTuple,
     /// Bytes from another address, not reported yet; `None` while no other address claims the path.
     pub(super) moved: Option<u32>,
+    /// Whether each byte on the path's link costs: feedback about it is a hundredth of what arrives.
+    pub(super) metered: bool,
+    /// What arrived on a metered path and was not spent on a report yet.
+    credit: usize,
     /// Whether the peer was shown to receive at the path's address.
     pub(super) proved: bool,
     /// When the path's own address last showed life beside a claim.
@@ -58,10 +62,12 @@ struct Owed {
 }
 
 impl Received {
-    pub(super) fn new(tuple: FourTuple) -> Self {
+    pub(super) fn new(tuple: FourTuple, metered: bool) -> Self {
         Self {
             tuple,
             moved: None,
+            metered,
+            credit: CREDIT_MAX,
             proved: false,
             present_at: Time::ZERO,
             watermark: Time::ZERO,
@@ -132,6 +138,7 @@ impl Received {
         owed.delay_sum = owed.delay_sum.saturating_add(delay);
         owed.delays += 1;
         owed.bytes = owed.bytes.saturating_add(bytes as u32);
+        self.credit = (self.credit + bytes).min(CREDIT_MAX);
         if eliciting {
             owed.eliciting += 1;
             owed.since.get_or_insert(now);
@@ -176,6 +183,7 @@ impl Received {
         if self.poll_timeout() > now {
             return None;
         }
+        self.credit = self.credit.saturating_sub(REPORT_PRICE);
         let owed = std::mem::take(&mut self.owed);
         self.owed.reported_at = now;
         self.report(path, self.current, owed)
@@ -203,10 +211,13 @@ impl Received {
     pub(super) fn poll_timeout(&self) -> Time {
         let owed = &self.owed;
         let Some(since) = owed.since else { return Time::MAX };
+        if self.metered && self.credit < REPORT_PRICE {
+            return since + INTERVAL_METERED;
+        }
         if owed.urgent && owed.reported_at + INTERVAL_URGENT <= since + INTERVAL {
             return (owed.reported_at + INTERVAL_URGENT).max(since);
         }
-        let affordable = owed.bytes as usize / BUDGET >= REPORT_MAX / 2;
+        let affordable = self.metered || owed.bytes as usize / BUDGET >= REPORT_MAX / 2;
         if owed.eliciting >= 2 && affordable {
             return since.max(owed.reported_at + INTERVAL);
         }
@@ -286,10 +297,22 @@ const INTERVAL: Span = Span::millis(5);
 const INTERVAL_URGENT: Span = Span::millis(1);
 
 /// A lone datagram's report waits for company this long.
-const INTERVAL_LONE: Span = Span::millis(20);
+pub(crate) const INTERVAL_LONE: Span = Span::millis(20);
+
+/// On a metered path a report that is not earned waits for so long, or a slow flow would hear nothing: 8 kbit/s.
+pub(crate) const INTERVAL_METERED: Span = Span::millis(100);
 
 /// Reports cost at most one byte in this many received.
 const BUDGET: usize = 10;
+
+/// The same where bytes cost.
+const BUDGET_METERED: usize = 100;
+
+/// What has to arrive on a metered path for each report, with the headers that it travels in (IPv4, UDP and ours).
+const REPORT_PRICE: usize = BUDGET_METERED * (28 + crate::wire::OVERHEAD + REPORT_MAX / 2);
+
+/// A metered path saves up for so many reports: a start and a loss are told at once.
+const CREDIT_MAX: usize = 8 * REPORT_PRICE;
 
 /// A sender with something on its way marks the path after 5, 10, 20 and 40 ms without data, and
 /// says that it is quiet soon after.
@@ -366,8 +389,37 @@ mod tests {
         assert_eq!(received.poll_timeout(), Time::MAX);
     }
 
+    #[test]
+    fn reports_about_a_metered_path_are_a_hundredth_of_what_arrives() {
+        // 8 Mbit/s for ten seconds, each hundredth datagram lost.
+        let reports = |metered| {
+            let mut received = Received { metered, ..path() };
+            let mut reports = 0;
+            let arrived = (0..10_000u64).filter(|number| number % 100 != 99);
+            for (number, now) in arrived.map(|number| (number, Time(number * 1_000))) {
+                received.insert(now, 0, number);
+                received.on_stamp(now, now, 1_000, true);
+                reports += usize::from(received.poll_report(now, 0).is_some());
+            }
+            reports
+        };
+        let bytes = 28 + crate::wire::OVERHEAD + REPORT_MAX / 2;
+
+        assert!(reports(false) > 1_500, "{}", reports(false));
+        assert!((700..=100_000 / bytes + 8).contains(&reports(true)), "{}", reports(true));
+    }
+
+    #[test]
+    fn a_lone_datagram_on_a_metered_path_waits_longer() {
+        let mut received = Received { metered: true, credit: 0, ..path() };
+        received.insert(Time(0), 0, 0);
+        received.on_stamp(Time(0), Time(0), 200, true);
+
+        assert_eq!(received.poll_timeout(), Time::ZERO + INTERVAL_METERED);
+    }
+
     fn path() -> Received {
         let tuple = FourTuple { socket: 0, local: None, remote: ([10, 0, 0, 1], 1).into() };
-        Received::new(tuple)
+        Received::new(tuple, false)
     }
 }

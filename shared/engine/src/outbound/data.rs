@@ -99,11 +99,7 @@ impl Outbound {
             }
             return true;
         }
-        let backlogged = match self.trial {
-            _ if self.trial.has(Ablation::Greedy) => true,
-            _ if self.trial.has(Ablation::EarliestFirst) => false,
-            _ => self.standing.backlogged && head.class >= Class::Bulk,
-        };
+        let backlogged = self.is_backlogged(head.class);
         let copy = self.copies.allow(head.len, head.keeps_time);
         let packet = PacketView { len: head.len as u16, backlogged, copy };
         let choice = self.schedulers[head.class.index()].select(&packet, turn.views());
@@ -146,7 +142,8 @@ impl Outbound {
         segment.marked = marked;
         segment.sequence = sequence;
         self.slots.hold(head.slot);
-        if second.is_some() {
+        let witness = if second.is_none() { self.on_trial(now, head.len) } else { None };
+        if second.or(witness).is_some() {
             self.slots.hold(head.slot);
         }
         if last {
@@ -157,7 +154,20 @@ impl Outbound {
             self.send_segment(now, second, segment, Sending::Copy);
             self.copies.on_copied(head.len);
         }
+        if let Some(witness) = witness {
+            // Nobody waits for it, so the path is not announced; and what it is a copy of has no remedy in it.
+            self.send_segment(now, witness, segment, Sending::Copy);
+        }
         true
+    }
+
+    /// Whether the queue has been standing for so long that every path is worth using for this class.
+    fn is_backlogged(&self, class: Class) -> bool {
+        match self.trial {
+            _ if self.trial.has(Ablation::Greedy) => true,
+            _ if self.trial.has(Ablation::EarliestFirst) => false,
+            _ => self.standing.backlogged && class >= Class::Bulk,
+        }
     }
 
     /// Makes sure that the path's batch takes a segment of this length with this ECN field, and that
@@ -169,6 +179,7 @@ impl Outbound {
         if !path.live {
             path.live = true;
             path.waking = true;
+            path.woken_at = now;
             path.data_at = now;
             self.change_state();
             if others_live {
@@ -189,6 +200,9 @@ impl Outbound {
         let stamp = self.next_stamp(now);
         let sole = self.is_sole(id);
         self.count_segment(sending, segment.class, len);
+        if self.hinted {
+            self.note_moved(now, id);
+        }
         if let Sending::First { .. } = sending {
             self.copies.on_sent(now, len);
         }
@@ -199,7 +213,7 @@ impl Outbound {
                 copy: matches!(sending, Sending::Copy),
                 first,
                 retx: matches!(sending, Sending::Again),
-                wake: path.waking,
+                wake: path.live && path.waking,
             },
             lane: Ingress::lane(segment.flow),
             class: segment.class.bits(),
@@ -356,6 +370,7 @@ impl Turn {
             self.views[path.id.index()] = Some(PathView {
                 id: path.id,
                 rank: path.rank,
+                metered: path.metered,
                 room: false,
                 full_for: path.full_since.map_or(Span::ZERO, |since| now.since(since)),
                 delay,

@@ -11,15 +11,16 @@ use crate::{
     time::{Span, Time},
     trial::Ablation,
     wire::{
-        INNER_LEN, Inner, Kind, OUTER_LEN, OVERHEAD, PATHS_MAX, TAG_LEN, feedback::Report,
-        message::Message,
+        INNER_LEN, Inner, Kind, OUTER_LEN, OVERHEAD, PATHS_MAX, TAG_LEN,
+        feedback::Report,
+        message::{Message, Preference},
     },
 };
 
 impl Outbound {
     /// Stages at most one datagram without a packet on each path.
     pub(super) fn stage_messages(&mut self, now: Time) {
-        let best = self.best().map(|path| path.id);
+        let best = self.messenger().map(|path| path.id);
         for index in 0..PATHS_MAX {
             let Some(path) = self.paths[index].as_deref() else { continue };
             if path.blocked || !path.batch.is_empty() || path.state == PathState::Closed {
@@ -54,6 +55,15 @@ impl Outbound {
         })
     }
 
+    /// The path for messages that may go by any: the best, and a metered one only if no other is up.
+    pub(super) fn messenger(&self) -> Option<&Path> {
+        let paths = self.paths.iter().flatten().map(|path| &**path);
+        let free =
+            paths.filter(|path| path.state == PathState::Up && !path.metered && !path.blocked);
+        let speed = |path: &&Path| path.delay.unwrap_or(path.rtt.smoothed().0 as i64);
+        free.min_by_key(speed).or_else(|| self.best())
+    }
+
     /// Something that the state block says has changed.
     pub(super) fn change_state(&mut self) {
         self.state = self.state.wrapping_add(1);
@@ -69,7 +79,7 @@ impl Outbound {
 
     /// Whether the state block has to be said again, if no path asks for it by itself.
     pub(super) fn state_repeat_at(&self) -> Time {
-        match self.best() {
+        match self.messenger() {
             Some(best) if self.state != self.state_acknowledged => {
                 self.state_sent_at + best.rtt.overdue().max(Span::millis(20))
             }
@@ -104,8 +114,11 @@ impl Outbound {
     fn say_reports(&mut self, id: PathId, best: Option<PathId>, payload: &mut Payload) {
         let carrier = |report: &Report| {
             let about = PathId(report.path);
-            let up = |path: &Path| path.state == PathState::Up && !path.blocked;
-            let own = self.reported_by & about.bit() != 0 && self.path(about).is_some_and(up);
+            // On probation too: if all others die, it is the only one that carries reports.
+            let answers = |path: &Path| {
+                matches!(path.state, PathState::Probation | PathState::Up) && !path.blocked
+            };
+            let own = self.reported_by & about.bit() != 0 && self.path(about).is_some_and(answers);
             if own { about } else { best.unwrap_or(about) }
         };
         let Some(at) = self.reports.iter().position(|report| carrier(report) == id) else { return };
@@ -142,7 +155,8 @@ impl Outbound {
         Message::Allowance(self.allowance_told.0 as u32).emit(&mut payload.bytes);
         if !self.accepts_paths {
             for path in self.paths.iter().flatten() {
-                Message::Preference { path: path.id.0, rank: path.rank }.emit(&mut payload.bytes);
+                let preference = Preference { rank: path.rank, metered: path.metered };
+                Message::Preference { path: path.id.0, preference }.emit(&mut payload.bytes);
                 if path.state == PathState::Closed {
                     Message::Close { path: path.id.0 }.emit(&mut payload.bytes);
                 }

@@ -2,18 +2,22 @@
 
 use std::collections::VecDeque;
 
-use super::{batch::Batch, data::GIVE_UP_AFTER, worth::Worth};
+use super::{batch::Batch, data::GIVE_UP_AFTER, probation::Flaps, settle::PROBATION, worth::Worth};
 use crate::{
+    inbound::{INTERVAL_LONE, INTERVAL_METERED},
     path::{
         FourTuple, PathId, PathState,
         mtu::MtuSearch,
         rtt::RttEstimator,
-        sent::{Content, Sent, SentRing},
+        sent::{Content, STEADY_BYTES, STEADY_METERED, Sent, SentRing},
         window::Window,
     },
     stats::PathSent,
     time::{Span, Time},
-    wire::{OVERHEAD, message::BACKUP},
+    wire::{
+        OVERHEAD,
+        message::{BACKUP, Preference},
+    },
 };
 
 /// The sending side of one path.
@@ -26,10 +30,14 @@ pub(super) struct Path {
     pub(super) state: PathState,
     pub(super) state_since: Time,
     pub(super) rank: u8,
+    /// Whether each byte on its link costs.
+    pub(super) metered: bool,
     /// Whether the peer waits for this path: it carries data, and has not been said to be quiet.
     pub(super) live: bool,
     /// Whether data carries WAKE, until something of it is acknowledged.
     pub(super) waking: bool,
+    /// Since when, or since when it did last.
+    pub(super) woken_at: Time,
     /// The epoch of the numbers, and the next one.
     pub(super) epoch: u32,
     pub(super) number: u64,
@@ -59,6 +67,9 @@ pub(super) struct Path {
     pub(super) ce_reported: u16,
     pub(super) batch: Batch,
     pub(super) worth: Worth,
+    pub(super) flaps: Flaps,
+    /// When the kernel said that its link is gone, until something goes by another.
+    pub(super) hinted_at: Option<Time>,
     /// Whether the socket takes nothing at the moment.
     pub(super) blocked: bool,
     pub(super) stats: PathSent,
@@ -117,7 +128,13 @@ impl Probe {
 }
 
 impl Path {
-    pub(super) fn new(now: Time, id: PathId, tuple: FourTuple, rank: u8, epoch: u32) -> Self {
+    pub(super) fn new(
+        now: Time,
+        id: PathId,
+        tuple: FourTuple,
+        preference: Preference,
+        epoch: u32,
+    ) -> Self {
         let mut sent = SentRing::default();
         sent.start_epoch(epoch);
         Self {
@@ -126,9 +143,11 @@ impl Path {
             claim: None,
             state: PathState::Validating,
             state_since: now,
-            rank,
+            rank: preference.rank,
+            metered: preference.metered,
             live: false,
             waking: false,
+            woken_at: now,
             epoch,
             number: 0,
             sent,
@@ -150,12 +169,23 @@ impl Path {
             ce_reported: 0,
             batch: Batch::default(),
             worth: Worth::default(),
+            flaps: Flaps::default(),
+            hinted_at: None,
             blocked: false,
             stats: PathSent::default(),
         }
     }
 
     pub(super) fn enter(&mut self, now: Time, state: PathState) {
+        let used = match self.state {
+            PathState::Probation => self.probe.answers >= PROBATION,
+            state => matches!(state, PathState::Suspect | PathState::Up),
+        };
+        match state {
+            PathState::Dead if used => self.flaps.on_death(now),
+            PathState::Probation => self.flaps.begin(now),
+            _ => {}
+        }
         self.state = state;
         self.state_since = now;
         self.probe.next_at = now;
@@ -219,7 +249,8 @@ impl Path {
     /// How long ago the oldest unanswered datagram may have been sent before the path is suspected.
     pub(super) fn patience(&self) -> Span {
         // The peer's report of a lone datagram waits for 20 ms; a loaded host adds a few.
-        let patience = self.rtt.overdue() + Span::millis(30);
+        let held = if self.metered { INTERVAL_METERED } else { INTERVAL_LONE };
+        let patience = self.rtt.overdue() + held + Span::millis(10);
         // Nothing is at stake on a path without data, and a lone probe says little of its jitter.
         if self.live { patience } else { patience * 3 }
     }
@@ -234,11 +265,18 @@ impl Path {
         let age = now.since(self.state_since);
         let interval = match self.state {
             PathState::Closed => Span(u64::MAX),
-            PathState::Dead if age < Span::secs(30) => Span::millis(200),
+            PathState::Dead if age < Span::secs(30) => {
+                if self.metered {
+                    Span::secs(5)
+                } else {
+                    Span::millis(200)
+                }
+            }
+            PathState::Dead if self.metered => METERED_IDLE,
             PathState::Dead => Span::secs(1),
-            PathState::Probation => Span::millis(50),
+            PathState::Probation => Span::millis(50).max(self.flaps.term / 40),
             PathState::Suspect => Span::millis(20),
-            PathState::Up if self.rank >= BACKUP => Span::secs(25),
+            PathState::Up if self.metered || self.rank >= BACKUP => METERED_IDLE,
             PathState::Up => Span::secs(5),
             PathState::Validating if age < Span::secs(5) => Span::millis(100),
             PathState::Validating => Span::secs(1),
@@ -271,7 +309,8 @@ impl Path {
         };
         let lone = at(self.sent.oldest(), self.patience());
         // What keeps coming is reported each 5 ms, by this path and another in turn.
-        let steady = self.live.then(|| self.sent.steady()).flatten();
+        let reported = if self.metered { STEADY_METERED } else { STEADY_BYTES };
+        let steady = self.live.then(|| self.sent.steady(reported)).flatten();
         lone.min(at(steady, self.rtt.overdue() + Span::millis(5)))
     }
 
@@ -312,6 +351,10 @@ impl Path {
 
 /// What a path may send in one go, and how early the pace lets it.
 pub(super) const TURN: Span = Span(500);
+
+/// Between two probes of a path that costs and is idle. NATs keep a mapping for 30 s or more (RFC 4787, 4.3, asks for
+/// two minutes, and many give less).
+const METERED_IDLE: Span = Span::secs(25);
 
 /// Probes of a path that may still be answered.
 const UNANSWERED_MAX: usize = 16;

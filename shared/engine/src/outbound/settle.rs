@@ -14,7 +14,7 @@ use crate::{
         sent::{Content, Messages, Segment, Sent},
     },
     time::{Span, Time},
-    wire::feedback::Report,
+    wire::{feedback::Report, message::Preference},
 };
 
 impl Outbound {
@@ -47,6 +47,14 @@ impl Outbound {
         let acknowledged = settled.len();
         path.sent.lose(now - GIVE_UP_AFTER, |sent| settled.push(*sent));
         path.count_lost(&settled[acknowledged..]);
+        if path.state == PathState::Probation {
+            let (arrived, missing) = settled.split_at(acknowledged);
+            let since = path.state_since;
+            let count = |part: &[Sent]| {
+                part.iter().filter(|sent| sent.eliciting && sent.stamp >= since).count()
+            };
+            path.flaps.on_settled(count(arrived), count(missing));
+        }
         let missed = settled[acknowledged..].iter().filter(|sent| sent.eliciting);
         let lost: u64 = missed.map(|sent| u64::from(sent.len)).sum();
         self.on_progress(now, id, report, lost);
@@ -115,7 +123,7 @@ impl Outbound {
                 self.ingress.on_settled(segment.flow, true);
                 self.on_size(id, sent);
                 if let Some(path) = self.path_mut(id) {
-                    path.waking = false;
+                    path.waking &= sent.stamp < path.woken_at;
                 }
             }
             Content::Padding => {
@@ -207,12 +215,17 @@ impl Outbound {
         path.rtt.on_sample(now, now.since(sent_at));
         path.heard_at = now;
         let next = match path.state {
+            // Never without a path: how often this one died does not matter then.
             PathState::Dead => Some(PathState::Probation),
-            PathState::Probation if path.probe.answers >= PROBATION => Some(PathState::Up),
             PathState::Suspect | PathState::Validating => Some(PathState::Up),
             PathState::Closed | PathState::Probation | PathState::Up => None,
         };
-        if let Some(next) = next {
+        if path.state == PathState::Probation {
+            self.review_probation(now, id);
+        } else if next == Some(PathState::Probation) && self.is_needed(now, id) {
+            // Never without a path: how often this one died does not matter then.
+            self.enter(now, id, PathState::Up);
+        } else if let Some(next) = next {
             self.enter(now, id, next);
         }
     }
@@ -233,8 +246,24 @@ impl Outbound {
         }
     }
 
-    pub(super) fn on_probe(&mut self, id: PathId, token: u64) {
+    /// The client has said how a path is to be used.
+    pub(super) fn on_preference(&mut self, id: PathId, preference: Preference) {
         let Some(path) = self.path_mut(id) else { return };
+        let changed = path.metered != preference.metered;
+        (path.rank, path.metered) = (preference.rank, preference.metered);
+        if changed {
+            // What is due sooner than it would be now goes as it was planned, once.
+            self.notices.push_once(Told::Metered { path: id, metered: preference.metered });
+        }
+    }
+
+    /// The peer asks for a reply. A path that we hold for dead is probed by us as well, at once: where we ask
+    /// seldom, it would come back in one direction only.
+    pub(super) fn on_probe(&mut self, now: Time, id: PathId, token: u64) {
+        let Some(path) = self.path_mut(id) else { return };
+        if path.state == PathState::Dead {
+            path.probe.next_at = path.probe.next_at.min(now.max(path.probe.sent_at + ASKED_AFTER));
+        }
         // The answer goes to the path's own address: an unproven one gets challenges, nothing else.
         if path.replies.len() < REPLIES_MAX {
             path.replies.push_back(token);
@@ -297,6 +326,9 @@ pub(super) const PROBATION: u32 = 3;
 
 /// Probes that wait for an answer on one path.
 const REPLIES_MAX: usize = 8;
+
+/// A dead path is probed no sooner after the probe before, however often the peer asks.
+const ASKED_AFTER: Span = Span::millis(50);
 
 /// An address that claims a path is heard out for so long before another may.
 const CLAIM_KEPT: Span = Span::millis(50);

@@ -1,6 +1,6 @@
 //! What a path looks like to people, and why it does not carry more.
 
-use super::{Outbound, path::Path, settle::PROBATION, watch::PROBATION_MAX};
+use super::{Outbound, path::Path, settle::PROBATION};
 use crate::{
     class::Class,
     inbound::HOLD_MAX,
@@ -21,6 +21,7 @@ impl Outbound {
             state: path.state,
             quiet: !path.live,
             rank: path.rank,
+            metered: path.metered,
             srtt: rtt.measured(),
             rttvar: rtt.variation(),
             min_rtt: rtt.minimum(),
@@ -45,7 +46,7 @@ impl Outbound {
             PathState::Closed => Cause::Closed,
             PathState::Dead => Cause::Dead { since: path.state_since },
             PathState::Probation => Cause::Probation {
-                until: path.state_since + PROBATION_MAX,
+                until: path.decided_at(),
                 missing: PROBATION.saturating_sub(path.probe.answers),
             },
             PathState::Suspect => Cause::Silent { since: path.heard_at },

@@ -43,7 +43,7 @@ impl Standing {
     /// What another path had on its way is sent again: the queue that comes of it is nobody's fault.
     pub(super) fn mute(&mut self, now: Time) {
         self.muted_until = now + MUTED;
-        self.drained_by = now + MUTED;
+        self.drained_by = now + FALLING;
         self.least = usize::MAX;
     }
 
@@ -71,7 +71,7 @@ impl Outbound {
         if self.ingress.segments() > 0 {
             if self.ingress.segments() < standing.least {
                 standing.least = self.ingress.segments();
-                let falling = standing.drained_by.max(now + MUTED);
+                let falling = standing.drained_by.max(now + FALLING);
                 standing.drained_by = falling.min(standing.muted_until + MUTED_MAX);
             }
             let since = *standing.since.get_or_insert(now);
@@ -129,6 +129,9 @@ const QUEUE_MAX: Span = Span::millis(60);
 
 /// After a failover everything that was on its way is ahead of the queue: it stands for a reason.
 const MUTED: Span = Span::millis(400);
+
+/// A queue that has not been shorter for so long does not fall.
+const FALLING: Span = Span::secs(1);
 
 /// The same while that queue falls: after a sender that does not react, the surviving path needs so long to
 /// catch up.

@@ -50,7 +50,7 @@ impl Outbound {
     pub(super) fn next_timeout(&self, now: Time) -> Time {
         let waiting = self.ingress.segments() > 0 || !self.repair.is_empty();
         let mut next = Time::MAX;
-        let mut say = self.best().is_some() && !self.reports.is_empty();
+        let mut say = self.messenger().is_some() && !self.reports.is_empty();
         for path in self.paths.iter().flatten() {
             if path.state == PathState::Closed || path.blocked {
                 continue;
@@ -70,6 +70,9 @@ impl Outbound {
             }
             if path.state == PathState::Suspect {
                 next = next.min(path.state_since + path.death());
+            }
+            if path.state == PathState::Probation && path.decided_at() > now {
+                next = next.min(path.decided_at());
             }
             if let Some(claim) = &path.claim {
                 next = next.min(claim.challenge_at).min(claim.heard_at + CLAIM_FORGOTTEN);
@@ -188,12 +191,9 @@ impl Outbound {
             PathState::Suspect if now.since(path.state_since) >= path.death() => {
                 self.enter(now, id, PathState::Dead);
             }
-            PathState::Probation if now.since(path.state_since) >= PROBATION_MAX => {
-                self.enter(now, id, PathState::Dead);
-            }
+            PathState::Probation => self.review_probation(now, id),
             PathState::Closed
             | PathState::Dead
-            | PathState::Probation
             | PathState::Suspect
             | PathState::Up
             | PathState::Validating => {}
@@ -245,9 +245,6 @@ impl Path {
         (self.rtt.smoothed() * 3).max(Span::millis(150))
     }
 }
-
-/// How long a path may take to give the answers that it has to prove itself with.
-pub(super) const PROBATION_MAX: Span = Span::secs(1);
 
 /// A path's own address counts as alive for so long after its last sign.
 const PRESENT_FOR: Span = Span::millis(500);

@@ -43,9 +43,9 @@ pub enum Cause {
     },
     /// It answers again after it was dead, and has to prove itself.
     Probation {
-        /// When it is dead again.
+        /// When it is decided on: dead again if it owes answers then, else used.
         until: Time,
-        /// The answers that it still owes until then.
+        /// The answers that it still owes.
         missing: u32,
     },
     /// There is nothing to send on it.

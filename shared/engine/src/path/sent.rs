@@ -25,7 +25,10 @@ const REORDERING_MAX: Reordering = Reordering { numbers: 128, span: Span::millis
 const REORDERING_MEMORY: Span = Span::secs(30);
 
 /// A receiver reports at once what its report is a tenth of.
-const STEADY_BYTES: usize = 10 * REPORT_MAX;
+pub(crate) const STEADY_BYTES: usize = 10 * REPORT_MAX;
+
+/// The same where bytes cost: a report is a hundredth, and there may be no credit left of what came before.
+pub(crate) const STEADY_METERED: usize = 200 * REPORT_MAX;
 
 /// Numbers taken for lost that are remembered, to learn whether they arrive after all.
 const LOST_MAX: usize = 64;
@@ -145,13 +148,13 @@ impl SentRing {
     }
 
     /// When the datagram was sent, of those that elicit an acknowledgement and are not settled, with
-    /// which there were enough for the peer to report at once: three, of some size.
-    pub(crate) fn steady(&self) -> Option<Time> {
+    /// which there were enough for the peer to report at once: three, and so many bytes.
+    pub(crate) fn steady(&self, enough: usize) -> Option<Time> {
         let open = self.ring.iter().filter(|sent| !sent.settled && sent.eliciting);
         let mut bytes = 0;
         let whole = open.enumerate().find(|(index, sent)| {
             bytes += usize::from(sent.len);
-            *index >= 2 && bytes >= STEADY_BYTES
+            *index >= 2 && bytes >= enough
         });
         whole.map(|(_, sent)| sent.stamp)
     }

@@ -11,11 +11,12 @@ impl Scheduler for Adaptive {
             Choice::One(first) if packet.copy => first,
             choice => return choice,
         };
-        // A backup's bytes may cost money, and a copy that comes much later is no remedy.
+        // A backup's bytes may cost money, a metered link's do, and a copy that comes much later is no remedy.
         let useful = |path: &&PathView| {
             path.id != first
                 && path.room
                 && path.rank < BACKUP
+                && !path.metered
                 && path.delay <= LATE
                 && path.packet_max >= packet.len
         };
@@ -40,6 +41,7 @@ mod tests {
 
         assert_eq!(select(second), Choice::Both(PathId(0), PathId(1)));
         assert_eq!(select(PathView { rank: BACKUP, ..second }), Choice::One(PathId(0)));
+        assert_eq!(select(PathView { metered: true, ..second }), Choice::One(PathId(0)));
         assert_eq!(select(PathView { room: false, ..second }), Choice::One(PathId(0)));
         assert_eq!(select(PathView { delay: Span::millis(90), ..second }), Choice::One(PathId(0)));
         let dear = PacketView { copy: false, ..packet };

@@ -23,12 +23,12 @@ pub enum Message {
     Live(u16),
     /// Nothing; but the datagram that carries it is acknowledged.
     Ping,
-    /// How the client ranks a path among its links: the lowest comes first.
+    /// How the client wants a path used: one byte, the rank and in it the flag [`METERED`].
     Preference {
         /// The path's slot.
         path: u8,
-        /// Its rank; from [`BACKUP`] on it is a backup.
-        rank: u8,
+        /// What is said of it.
+        preference: Preference,
     },
     /// Asks for a reply on the same path.
     Probe {
@@ -42,8 +42,37 @@ pub enum Message {
     },
 }
 
+/// How the client wants a path used.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Preference {
+    /// Its rank among the client's links: the lowest comes first; from [`BACKUP`] on it is a backup. Below 64,
+    /// or 64 above [`BACKUP`] at most.
+    pub rank: u8,
+    /// Whether each byte on its link costs: it idles at next to nothing, and gets no copies that nobody asked for.
+    pub metered: bool,
+}
+
+impl Preference {
+    /// An unmetered path of this rank.
+    pub fn of(rank: u8) -> Self {
+        Self { rank, metered: false }
+    }
+
+    fn bits(self) -> u8 {
+        (self.rank & !METERED) | if self.metered { METERED } else { 0 }
+    }
+
+    /// Every byte means something: whoever knows no flag reads a rank behind all others of its kind.
+    fn from_bits(bits: u8) -> Self {
+        Self { rank: bits & !METERED, metered: bits & METERED != 0 }
+    }
+}
+
 /// Ranks from here on mean: only when nothing ranked lower is usable.
 pub const BACKUP: u8 = 128;
+
+/// The bit of a rank's byte that says that the link is metered.
+const METERED: u8 = 64;
 
 /// The longest message.
 pub const MESSAGE_MAX: usize = 1 + super::feedback::REPORT_MAX;
@@ -65,7 +94,9 @@ impl Message {
                 out.extend([LIVE]);
                 out.extend(paths.to_be_bytes());
             }
-            Self::Preference { path, rank } => out.extend([PREFERENCE, *path, *rank]),
+            Self::Preference { path, preference } => {
+                out.extend([PREFERENCE, *path, preference.bits()]);
+            }
             Self::Close { path } => out.extend([CLOSE, *path]),
             Self::Allowance(micros) => {
                 out.extend([ALLOWANCE]);
@@ -96,8 +127,9 @@ impl Message {
                 Some((Self::Live(u16::from_be_bytes(*paths)), rest))
             }
             PREFERENCE => {
-                let ([path, rank], rest) = body.split_first_chunk()?;
-                (*path < 16).then_some((Self::Preference { path: *path, rank: *rank }, rest))
+                let ([path, bits], rest) = body.split_first_chunk()?;
+                let preference = Preference::from_bits(*bits);
+                (*path < 16).then_some((Self::Preference { path: *path, preference }, rest))
             }
             CLOSE => {
                 let ([path], rest) = body.split_first_chunk()?;
@@ -138,7 +170,12 @@ mod tests {
             Message::Reply { token: u64::MAX },
             Message::Feedback(report),
             Message::Live(0b101),
-            Message::Preference { path: 2, rank: BACKUP },
+            Message::Preference { path: 2, preference: Preference::of(BACKUP) },
+            Message::Preference { path: 3, preference: Preference { rank: 15, metered: true } },
+            Message::Preference {
+                path: 4,
+                preference: Preference { rank: BACKUP + 4, metered: true },
+            },
             Message::Close { path: 15 },
             Message::Allowance(40_000),
         ];
@@ -157,6 +194,19 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn every_byte_of_a_preference_says_the_same_when_said_again(path in 0u8..16, bits: u8) {
+            let wire = [PREFERENCE, path, bits];
+            let (message, _) = Message::parse(&wire).expect("well-formed");
+            let mut again = Vec::new();
+            message.emit(&mut again);
+
+            prop_assert_eq!(&again, &wire);
+            let Message::Preference { preference, .. } = message else { panic!("{message:?}") };
+            prop_assert_eq!(preference.metered, bits & 64 != 0);
+            prop_assert_eq!(preference.rank >= BACKUP, bits >= BACKUP);
+        }
+
         #[test]
         fn any_bytes_parse_without_a_panic(bytes: Vec<u8>) {
             let mut rest = &bytes[..];

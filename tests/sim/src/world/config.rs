@@ -8,6 +8,8 @@ use lab::link::LinkConfig;
 pub struct WorldConfig {
     /// The links, each with its direction up and its direction down.
     pub links: Vec<(LinkConfig, LinkConfig)>,
+    /// The links where each byte costs, by number.
+    pub metered: Vec<usize>,
     /// How both ends steer.
     pub mode: Mode,
     /// When keys change.
@@ -25,6 +27,7 @@ impl WorldConfig {
     pub fn symmetric(links: Vec<LinkConfig>, seed: u64) -> Self {
         Self {
             links: links.into_iter().map(|link| (link.clone(), link)).collect(),
+            metered: Vec::new(),
             mode: Mode::Split,
             epoch_limits: EpochLimits::default(),
             trial: Trial::default(),

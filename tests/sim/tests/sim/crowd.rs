@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use engine::aead::Suite;
+use engine::wire::message::Preference;
 use engine::{
     Ecn, EpochLimits, Filter, FourTuple, Mode, Offload, PathId, Prefix, Session, SessionConfig,
     Side, Time,
@@ -106,7 +107,12 @@ impl Pair {
     fn new() -> Self {
         let mut ends = [session(Side::Client), session(Side::Server)];
         for path in [0, 1] {
-            ends[CLIENT].outbound.open_path(Time(0), PathId(path), tuple(path), path);
+            ends[CLIENT].outbound.open_path(
+                Time(0),
+                PathId(path),
+                tuple(path),
+                Preference::of(path),
+            );
         }
         Self { now: 0, ends, delivered: [0; 2] }
     }

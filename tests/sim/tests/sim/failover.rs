@@ -1,6 +1,6 @@
 //! Links that die in silence, and return.
 
-use engine::{Event, PathState};
+use engine::{Event, Hint, PathId, PathState, Span, Time};
 use lab::link::{Change, LinkConfig, Switch};
 use sim::flow::Congestion;
 use sim::world::{CLIENT, SERVER, World, WorldConfig};
@@ -144,6 +144,26 @@ fn both_links_dead_for_ten_seconds_are_used_again_within_three() {
         assert_eq!(world.path_state(from, 0), Some(PathState::Up));
         assert_eq!(world.path_state(from, 1), Some(PathState::Up));
     }
+}
+
+#[test]
+fn what_the_kernel_says_is_obeyed_at_once_and_that_is_counted() {
+    let mut world = opened(WorldConfig::symmetric(flagship(), 9));
+    let flow = stream(&mut world, CLIENT, 1_000, 5_000);
+    world.run_for(2_000_500);
+    black_hole(&mut world, 0, Switch::On);
+    let (now, told) = (Time(world.now()), Time(world.now() - 3_000));
+    world.session(CLIENT).outbound.fail_path(now, PathId(0), Hint::Address, told);
+    world.run_for(4_000_000);
+
+    let path = world.session(CLIENT).outbound.path_snapshot(PathId(0)).expect("a path").sent;
+    println!("{path:?}");
+    assert_eq!((path.hints, path.hint), (1, Some(Hint::Address)));
+    let after = path.moved_after.expect("the stream goes on");
+    assert!((Span::millis(3)..=Span::millis(5)).contains(&after), "{after:?}");
+    assert_eq!(received(&world, flow, CLIENT).packets_lost, 0);
+    let other = world.session(CLIENT).outbound.path_snapshot(PathId(1)).expect("a path").sent;
+    assert_eq!((other.hints, other.moved_after), (0, None));
 }
 
 #[test]
