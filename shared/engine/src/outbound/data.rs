@@ -142,7 +142,8 @@ impl Outbound {
         segment.marked = marked;
         segment.sequence = sequence;
         self.slots.hold(head.slot);
-        let witness = if second.is_none() { self.on_trial(now, head.len) } else { None };
+        let tries = turn.trials && second.is_none();
+        let witness = if tries { self.on_trial(now, head.len) } else { None };
         if second.or(witness).is_some() {
             self.slots.hold(head.slot);
         }
@@ -341,13 +342,15 @@ pub(super) struct Turn {
     list: Vec<PathView>,
     /// Whether only one path may carry data.
     pub(super) sole: bool,
+    /// Whether a path is to prove itself by copies.
+    trials: bool,
 }
 
 impl Turn {
     fn new(outbound: &mut Outbound, now: Time) -> Self {
         // Lent for the turn, so that no turn allocates.
         let list = std::mem::take(&mut outbound.views);
-        let mut turn = Self { views: [None; PATHS_MAX], list, sole: false };
+        let mut turn = Self { views: [None; PATHS_MAX], list, sole: false, trials: false };
         turn.look(outbound, now);
         turn
     }
@@ -362,6 +365,7 @@ impl Turn {
         let base = usable().filter_map(|path| path.delay).min().unwrap_or(0);
         let (soonest, repair) = outbound.nearest();
         self.sole = usable().count() == 1;
+        self.trials = outbound.paths.iter().flatten().any(|path| path.is_on_trial());
         for path in usable() {
             let delay = match path.delay {
                 Some(delay) => Span((delay - base).max(0) as u64),

@@ -45,23 +45,21 @@ impl Outbound {
 
     /// The usable path on which a message arrives soonest; any that may answer, if none is usable.
     pub(super) fn best(&self) -> Option<&Path> {
-        let paths = || self.paths.iter().flatten().map(|path| &**path).filter(|path| !path.blocked);
-        let speed = |path: &&Path| path.delay.unwrap_or(path.rtt.smoothed().0 as i64);
-        let up = paths().filter(|path| path.state == PathState::Up);
-        up.min_by_key(speed).or_else(|| {
-            paths()
-                .filter(|path| !matches!(path.state, PathState::Closed | PathState::Dead))
-                .min_by_key(speed)
+        self.soonest(|path| path.state == PathState::Up).or_else(|| {
+            self.soonest(|path| !matches!(path.state, PathState::Closed | PathState::Dead))
         })
     }
 
     /// The path for messages that may go by any: the best, and a metered one only if no other is up.
     pub(super) fn messenger(&self) -> Option<&Path> {
+        let free = |path: &Path| path.state == PathState::Up && !path.metered;
+        self.soonest(free).or_else(|| self.best())
+    }
+
+    fn soonest(&self, fits: impl Fn(&Path) -> bool) -> Option<&Path> {
         let paths = self.paths.iter().flatten().map(|path| &**path);
-        let free =
-            paths.filter(|path| path.state == PathState::Up && !path.metered && !path.blocked);
-        let speed = |path: &&Path| path.delay.unwrap_or(path.rtt.smoothed().0 as i64);
-        free.min_by_key(speed).or_else(|| self.best())
+        let fitting = paths.filter(|path| !path.blocked && fits(path));
+        fitting.min_by_key(|path| path.delay.unwrap_or(path.rtt.smoothed().0 as i64))
     }
 
     /// Something that the state block says has changed.

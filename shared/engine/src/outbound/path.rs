@@ -265,14 +265,9 @@ impl Path {
         let age = now.since(self.state_since);
         let interval = match self.state {
             PathState::Closed => Span(u64::MAX),
-            PathState::Dead if age < Span::secs(30) => {
-                if self.metered {
-                    Span::secs(5)
-                } else {
-                    Span::millis(200)
-                }
-            }
+            PathState::Dead if self.metered && age < PROBED_OFTEN => Span::secs(5),
             PathState::Dead if self.metered => METERED_IDLE,
+            PathState::Dead if age < PROBED_OFTEN => Span::millis(200),
             PathState::Dead => Span::secs(1),
             PathState::Probation => Span::millis(50).max(self.flaps.term / 40),
             PathState::Suspect => Span::millis(20),
@@ -351,6 +346,9 @@ impl Path {
 
 /// What a path may send in one go, and how early the pace lets it.
 pub(super) const TURN: Span = Span(500);
+
+/// How long a dead path is probed often: most outages are over by then.
+const PROBED_OFTEN: Span = Span::secs(30);
 
 /// Between two probes of a path that costs and is idle. NATs keep a mapping for 30 s or more (RFC 4787, 4.3, asks for
 /// two minutes, and many give less).

@@ -94,9 +94,7 @@ impl Outbound {
     /// A path on probation to which a copy of what goes by another is sent, to see whether it arrives.
     pub(super) fn on_trial(&mut self, now: Time, len: usize) -> Option<PathId> {
         let mut paths = self.paths.iter_mut().flatten();
-        let path = paths.find(|path| {
-            path.state == PathState::Probation && path.flaps.term > Span::ZERO && !path.blocked
-        })?;
+        let path = paths.find(|path| path.is_on_trial())?;
         path.flaps.earn(len);
         if now < path.flaps.copy_at {
             return None;
@@ -112,6 +110,11 @@ impl Outbound {
 }
 
 impl Path {
+    /// Whether it is to prove itself by copies.
+    pub(super) fn is_on_trial(&self) -> bool {
+        self.state == PathState::Probation && self.flaps.term > Span::ZERO && !self.blocked
+    }
+
     /// When its probation is decided on, if nothing happens before.
     pub(super) fn decided_at(&self) -> Time {
         let patience = if self.probe.answers < PROBATION { PROBATION_MAX } else { Span::ZERO };

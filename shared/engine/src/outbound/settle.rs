@@ -214,19 +214,14 @@ impl Outbound {
         let Some(sent_at) = path.probe.on_answer(token) else { return };
         path.rtt.on_sample(now, now.since(sent_at));
         path.heard_at = now;
-        let next = match path.state {
+        let state = path.state;
+        match state {
+            PathState::Closed | PathState::Up => {}
             // Never without a path: how often this one died does not matter then.
-            PathState::Dead => Some(PathState::Probation),
-            PathState::Suspect | PathState::Validating => Some(PathState::Up),
-            PathState::Closed | PathState::Probation | PathState::Up => None,
-        };
-        if path.state == PathState::Probation {
-            self.review_probation(now, id);
-        } else if next == Some(PathState::Probation) && self.is_needed(now, id) {
-            // Never without a path: how often this one died does not matter then.
-            self.enter(now, id, PathState::Up);
-        } else if let Some(next) = next {
-            self.enter(now, id, next);
+            PathState::Dead if self.is_needed(now, id) => self.enter(now, id, PathState::Up),
+            PathState::Dead => self.enter(now, id, PathState::Probation),
+            PathState::Probation => self.review_probation(now, id),
+            PathState::Suspect | PathState::Validating => self.enter(now, id, PathState::Up),
         }
     }
 

@@ -43,7 +43,7 @@ impl Standing {
     /// What another path had on its way is sent again: the queue that comes of it is nobody's fault.
     pub(super) fn mute(&mut self, now: Time) {
         self.muted_until = now + MUTED;
-        self.drained_by = now + FALLING;
+        self.drained_by = now + MUTED_STANDING;
         self.least = usize::MAX;
     }
 
@@ -130,9 +130,10 @@ const QUEUE_MAX: Span = Span::millis(60);
 /// After a failover everything that was on its way is ahead of the queue: it stands for a reason.
 const MUTED: Span = Span::millis(400);
 
-/// A queue that has not been shorter for so long does not fall.
-const FALLING: Span = Span::secs(1);
+/// The same while that queue has not been empty.
+const MUTED_STANDING: Span = Span::secs(1);
 
-/// The same while that queue falls: after a sender that does not react, the surviving path needs so long to
-/// catch up.
+/// Beyond that while it goes on falling, so often at least: beside a sender that does not react the surviving path
+/// needs long to catch up. The queue of one that does react falls in fits, and is to tell it soon.
+const FALLING: Span = Span::millis(100);
 const MUTED_MAX: Span = Span::secs(3);

@@ -42,8 +42,7 @@ fn a_single_link_carries_all_that_can_be_reached() {
         // What the tunnel's MTU and header leave of 50 Mbit/s.
         let share = tcp_goodput(&tunnel.lab, way, "cubic", SECONDS) / (50.0 * 1386.0 / 1500.0);
         figure(&format!("single-link-{way:?}"), share, "of reachable");
-        // How near it comes to 1 is for the benchmark to say: a loaded host takes its part.
-        assert!(share >= 0.9, "{share}");
+        assert!(share >= 0.99, "{share}");
     }
     tunnel.end().expect("a good end");
 }

@@ -77,8 +77,7 @@ fn a_link_that_is_away_two_seconds_of_ten_is_still_worth_having() {
     };
     let [damped, undamped] = [Trial::default(), without()].map(goodput);
     println!("outages of 2 s in 10 s: {damped:.1} Mbit/s, undamped {undamped:.1} Mbit/s");
-    // One flow settles on the steady link alone or on both, by chance: a single run tells no more than this.
-    assert!(damped > 0.7 * undamped, "{damped} of {undamped} Mbit/s");
+    assert!(damped > 0.9 * undamped, "{damped} of {undamped} Mbit/s");
 }
 
 #[test]
