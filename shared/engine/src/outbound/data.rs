@@ -108,16 +108,6 @@ impl Outbound {
             Choice::One(first) => (first, None),
             Choice::Wait => return false,
         };
-        let mut segment = Segment {
-            slot: head.slot,
-            index: head.index,
-            flow: head.flow,
-            class: head.class,
-            sequence: 0,
-            first_sent: now,
-            tries: 0,
-            marked: false,
-        };
         let ecn = self.slots.note(head.slot).ecn;
         let ready = self.prepare(now, first, head.len, ecn, turn)
             && second.is_none_or(|it| self.prepare(now, it, head.len, Ecn::NotEct, turn));
@@ -139,11 +129,19 @@ impl Outbound {
             marked = true;
         }
         let (sequence, last) = self.ingress.take(&head);
-        segment.marked = marked;
-        segment.sequence = sequence;
+        let segment = Segment {
+            slot: head.slot,
+            index: head.index,
+            flow: head.flow,
+            class: head.class,
+            sequence,
+            first_sent: now,
+            tries: 0,
+            marked,
+        };
         self.slots.hold(head.slot);
         let tries = turn.trials && second.is_none();
-        let witness = if tries { self.on_trial(now, head.len) } else { None };
+        let witness = tries.then(|| self.on_trial(now, head.len)).flatten();
         if second.or(witness).is_some() {
             self.slots.hold(head.slot);
         }
@@ -155,8 +153,8 @@ impl Outbound {
             self.send_segment(now, second, segment, Sending::Copy);
             self.copies.on_copied(head.len);
         }
+        // Nobody waits for it, so its path is not announced; and what it is a copy of has no remedy in it.
         if let Some(witness) = witness {
-            // Nobody waits for it, so the path is not announced; and what it is a copy of has no remedy in it.
             self.send_segment(now, witness, segment, Sending::Copy);
         }
         true

@@ -37,6 +37,10 @@ impl Flaps {
 
     /// Its probation begins, or begins anew.
     pub(super) fn begin(&mut self, now: Time) {
+        if now.since(self.deaths[0]) < STALL {
+            self.deaths.rotate_left(1);
+            self.deaths[DEATHS_MAX - 1] = Time::ZERO;
+        }
         let recent = |death: &&Time| **death > Time::ZERO && now.since(**death) < MEMORY;
         self.term = match self.deaths.iter().filter(recent).count() {
             _ if self.off => Span::ZERO,
@@ -131,6 +135,9 @@ const TERM_MAX: Span = Span::secs(16);
 /// Deaths are forgotten after this: a path that has been up for so long has none.
 const MEMORY: Span = Span::secs(60);
 
+/// A path that answers again so soon only stalled, as in a handover between two cells: that is no death.
+const STALL: Span = Span::millis(500);
+
 /// More deaths don't make a probation longer: it is [`TERM_MAX`] with six.
 const DEATHS_MAX: usize = 6;
 
@@ -168,15 +175,25 @@ mod tests {
     }
 
     #[test]
+    fn stalls_are_no_deaths() {
+        let mut flaps = Flaps::default();
+        for stall in 1..6 {
+            flaps.on_death(Time(stall * 3_000_000));
+            flaps.begin(Time(stall * 3_000_000 + 200_000));
+            assert_eq!(flaps.term, Span::ZERO);
+        }
+    }
+
+    #[test]
     fn loss_keeps_only_a_path_that_died_before_from_being_used() {
         let mut flaps = Flaps::default();
-        flaps.begin(Time(1));
+        flaps.begin(Time(600_000));
         flaps.on_settled(10, 10);
         assert!(!flaps.loses());
 
-        flaps.on_death(Time(1));
-        flaps.on_death(Time(2));
-        flaps.begin(Time(3));
+        flaps.on_death(Time(700_000));
+        flaps.on_death(Time(800_000));
+        flaps.begin(Time(1_300_000));
         flaps.on_settled(96, 4);
         assert!(!flaps.loses());
         flaps.on_settled(0, 2);
