@@ -47,6 +47,8 @@ pub struct Plan {
     pub is_quick: bool,
     /// Only scenarios whose name contains one of these; all if empty.
     pub only: Vec<String>,
+    /// So many situations drawn at random, in the place of those that somebody thought of.
+    pub drawn: Option<u64>,
     /// Seeds of each; `None` is what the runner can afford.
     pub seeds: Option<u64>,
     /// How long bulk flows go; `None` is what the runner can afford.
@@ -96,7 +98,11 @@ impl Plan {
             Runner::VirtualTime => SECONDS_IN_VIRTUAL_TIME,
         });
         let mut cases = Vec::new();
-        for mut scenario in scenario::all(seconds).into_iter().filter(|it| self.has(it)) {
+        let all = match self.drawn {
+            Some(count) => (1..=count).map(|number| scenario::drawn(number, seconds)).collect(),
+            None => scenario::all(seconds),
+        };
+        for mut scenario in all.into_iter().filter(|it| self.has(it)) {
             if self.runner == Runner::VirtualTime {
                 scenario.repeat = scenario.repeat.min(REPEAT_IN_VIRTUAL_TIME);
             }
@@ -137,7 +143,7 @@ impl Plan {
 
     fn seeds(&self, scenario: &Scenario) -> u64 {
         self.seeds.unwrap_or(match self.runner {
-            _ if self.is_quick => 1,
+            _ if self.is_quick || self.drawn.is_some() => 1,
             Runner::VirtualTime => 10,
             Runner::Namespaces if scenario.is_main => 3,
             Runner::Namespaces => 1,
@@ -162,6 +168,7 @@ mod tests {
             runner,
             is_quick,
             only: only.iter().map(|&part| part.to_owned()).collect(),
+            drawn: None,
             seeds: None,
             seconds: None,
         };

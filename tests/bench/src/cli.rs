@@ -15,7 +15,7 @@ use crate::namespaces::{self, Place};
 use crate::progress::Progress;
 use crate::row::{Row, Runner};
 use crate::store::Store;
-use crate::{picture, snapshot, table, virtual_time};
+use crate::{picture, scenario, snapshot, table, virtual_time};
 
 /// Runs scenarios and shows what came of them
 #[derive(Debug, Parser)]
@@ -43,6 +43,9 @@ pub struct Multipath {
     /// Only scenarios whose name contains this; may be given again
     #[arg(long, value_name = "PATTERN")]
     only: Vec<String>,
+    /// In the place of these scenarios, so many situations drawn at random
+    #[arg(long, value_name = "N", conflicts_with = "quick")]
+    drawn: Option<u64>,
     /// Seeds of each
     #[arg(long, value_name = "N")]
     seeds: Option<u64>,
@@ -106,6 +109,7 @@ impl Multipath {
             runner,
             is_quick: self.quick,
             only: self.only.clone(),
+            drawn: self.drawn,
             seeds: self.seeds,
             seconds: self.seconds,
         };
@@ -123,6 +127,11 @@ impl Multipath {
         };
         let rows: Vec<Row> =
             cases.iter().filter_map(|case| store.row(case, runner, &self.ablate)).collect();
+        if self.drawn.is_some() {
+            cases.chunk_by(|a, b| a.scenario.name == b.scenario.name).for_each(|same| {
+                println!("{}", scenario::describe(&same[0].scenario));
+            });
+        }
         print!("{}", table::render(&rows));
         self.write(&rows)?;
         if !finished {

@@ -6,9 +6,9 @@ mod stop;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use lab::clock::monotonic_ns;
-use lab::link::{Change, LinkCounters, Switch};
+use lab::link::LinkCounters;
 use lab::{Direction, Lab, Topology};
 use netns::{Options, Tunnel};
 use shared::status::{Session, Snapshot, Traffic};
@@ -19,7 +19,7 @@ pub use self::stop::Stop;
 use crate::case::Case;
 use crate::peer;
 use crate::row::{LinkFigures, Row, Runner, TunnelFigures};
-use crate::scenario::{Scenario, Sender};
+use crate::scenario::{Family, Happening, Scenario, Sender};
 use crate::series::against;
 
 /// What all rows of a run have in common.
@@ -78,30 +78,54 @@ pub fn run(case: &Case, place: &Place) -> Result<Row> {
 }
 
 fn run_one(case: &Case, scenario: &Scenario, place: &Place) -> Result<Row> {
-    let topology = Topology { seed: case.seed, ..Topology::of(scenario.links.clone()) };
-    let tunnel = Tunnel::up(&topology, &place.options)?;
+    let mut row = Row { runner: Runner::Namespaces, ..Row::empty(case, scenario) };
+    for turn in 0..u64::from(scenario.repeat) {
+        let seed = case.seed * u64::from(scenario.repeat) + turn;
+        run_turn(case, scenario, place, seed, &mut row)?;
+    }
+    Ok(row)
+}
+
+/// Runs it once: each repetition begins anew, for a link that has just died is trusted less.
+fn run_turn(
+    case: &Case,
+    scenario: &Scenario,
+    place: &Place,
+    seed: u64,
+    row: &mut Row,
+) -> Result<()> {
+    let topology = Topology { seed, ..Topology::of(scenario.links.clone()) };
+    let tunnel = Tunnel::up(&topology, &options(scenario, &place.options))?;
     tunnel.wait_paths_up(scenario.links.len())?;
-    let ends = Ends::through_tunnel(case.way);
+    let ends = Ends::through_tunnel(case.way, scenario.family);
     if scenario.primed {
         bulk_goodput(&tunnel.lab, &ends, case.sender, PRIME_SECONDS, &place.stop)?;
         place.stop.sleep(REST)?;
     }
-    let mut row = Row { runner: Runner::Namespaces, ..Row::empty(case, scenario) };
-    for turn in 0..u64::from(scenario.repeat) {
-        let seed = case.seed * u64::from(scenario.repeat) + turn;
-        let loads = Loads::begin(&tunnel.lab, scenario, case.sender, &ends)?;
-        let seen = play(&tunnel, scenario, case.way, seed, &place.stop)?;
-        loads.report(scenario, &mut row)?;
-        seen.fill(scenario, &mut row);
-        heal(&tunnel, scenario, &place.stop)?;
+    let loads = Loads::begin(&tunnel.lab, scenario, case.sender, &ends)?;
+    let seen = play(&tunnel, scenario, case.way, seed, &place.stop)?;
+    loads.report(scenario, row)?;
+    seen.fill(scenario, row);
+    tunnel.end()
+}
+
+/// What the scenario asks of the programs' configurations.
+fn options(scenario: &Scenario, plain: &Options) -> Options {
+    let mut options = plain.clone();
+    for &link in &scenario.metered {
+        let name = &scenario.links[link].name;
+        options.client += &format!("\n[[link]]\nname = {name:?}\nmetered = true\n");
     }
-    tunnel.end()?;
-    Ok(row)
+    if scenario.family == Family::V6 {
+        options.advertise = vec!["[fd70::1]:4500"];
+    }
+    options
 }
 
 /// What the emulator and both programs counted.
 struct Counted {
-    links: Vec<LinkCounters>,
+    /// In the direction of the load, and in the other.
+    links: Vec<[LinkCounters; 2]>,
     tunnel: TunnelFigures,
 }
 
@@ -125,7 +149,10 @@ fn play(
         }
         stop.sleep_until(at(event.at_us))?;
         let link = &scenario.links[event.link].name;
-        tunnel.lab.set(link, event.direction, event.change.clone())?;
+        match &event.change {
+            Happening::Carrier(switch) => tunnel.lab.plug(link, *switch)?,
+            Happening::Link(change) => tunnel.lab.set(link, event.direction, change.clone())?,
+        }
     }
     let before = match before {
         Some(before) => before,
@@ -146,14 +173,14 @@ fn begin_counting(tunnel: &Tunnel) -> Result<[Snapshot; 2]> {
     Ok([tunnel.client_status()?, tunnel.server_status()?])
 }
 
-fn link_counters(lab: &Lab, scenario: &Scenario, way: Direction) -> Result<Vec<LinkCounters>> {
+fn link_counters(lab: &Lab, scenario: &Scenario, way: Direction) -> Result<Vec<[LinkCounters; 2]>> {
     let status = lab.status()?;
     let one = |name: &String| {
         let found = status.links.iter().find(|link| link.name == *name);
         let found = found.with_context(|| format!("the lab has no link {name}"))?;
         Ok(match way {
-            Direction::Down => found.down.counters,
-            Direction::Up => found.up.counters,
+            Direction::Down => [found.down.counters, found.up.counters],
+            Direction::Up => [found.up.counters, found.down.counters],
         })
     };
     scenario.links.iter().map(|link| one(&link.name)).collect()
@@ -162,7 +189,8 @@ fn link_counters(lab: &Lab, scenario: &Scenario, way: Direction) -> Result<Vec<L
 impl Counted {
     fn fill(self, scenario: &Scenario, row: &mut Row) {
         let named = scenario.links.iter().zip(&self.links);
-        row.links = named.map(|(link, counted)| LinkFigures::new(&link.name, counted)).collect();
+        row.links =
+            named.map(|(link, [there, back])| LinkFigures::new(&link.name, there, back)).collect();
         row.tunnel = self.tunnel;
     }
 }
@@ -199,22 +227,6 @@ fn tunnel_figures(before: &[Snapshot; 2], after: &[Snapshot; 2], way: Direction)
         lost: diff(receiver, &|it| there(it).lost),
         dropped: diff(sender, &|it| there(it).dropped),
     }
-}
-
-/// Takes black holes away and waits until all paths are there again, where there is another turn.
-fn heal(tunnel: &Tunnel, scenario: &Scenario, stop: &Stop) -> Result<()> {
-    if scenario.repeat == 1 {
-        return Ok(());
-    }
-    for event in &scenario.events {
-        if matches!(event.change, Change::Blackhole(_)) {
-            let link = &scenario.links[event.link].name;
-            tunnel.lab.set(link, None, Change::Blackhole(Switch::Off))?;
-        }
-    }
-    tunnel.wait_paths_up(scenario.links.len())?;
-    ensure!(!stop.is_asked(), "somebody asked to stop");
-    stop.sleep(REST / 2)
 }
 
 /// How long a flow goes before, and how long the tunnel rests after it.

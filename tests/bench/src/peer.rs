@@ -14,6 +14,7 @@ use netns::{Program, run_on};
 use crate::case::Case;
 use crate::namespaces::{Ends, Listener, Stop, bulk_goodput};
 use crate::row::Comparison;
+use crate::scenario::Family;
 
 /// Runs the same flow through other systems.
 ///
@@ -84,7 +85,7 @@ fn through(case: &Case, lab: &Lab, script: &Path, stop: &Stop) -> Result<f64> {
         anyhow::Ok(program)
     };
     let (mut server, mut client) = (start(Node::Server)?, start(Node::Client)?);
-    let plain = Ends::through_tunnel(case.way);
+    let plain = Ends::through_tunnel(case.way, Family::V4);
     let address = if case.way == Direction::Up { INNER[0] } else { INNER[1] };
     let ends = Ends { address: address.to_owned(), ..plain };
     let goodput = bulk_goodput(lab, &ends, case.sender, case.scenario.seconds, stop)?;

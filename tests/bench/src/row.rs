@@ -23,6 +23,9 @@ pub struct Row {
     pub seed: u64,
     /// How long it took, in seconds, as far as loads were sent.
     pub seconds: u64,
+    /// How long of that counts.
+    #[serde(default)]
+    pub counted_seconds: u64,
     /// What was changed of the engine's rules, at both ends.
     pub rules: Vec<String>,
     /// What the links could carry of inner payload, in Mbit/s.
@@ -35,6 +38,9 @@ pub struct Row {
     pub first_share: Option<f64>,
     /// How evenly several flows shared, by Jain's index.
     pub fairness: Option<f64>,
+    /// What somebody else's flow on the first link got, as a share of what that carries.
+    #[serde(default)]
+    pub neighbour_share: Option<f64>,
     /// The comparison that the scenario asks for.
     pub against: Option<Comparison>,
     /// Other systems over the same links.
@@ -91,6 +97,9 @@ pub struct LinkFigures {
     pub queue_p99_ms: f64,
     /// Bytes of the packets that it carried.
     pub bytes: u64,
+    /// The same in the other direction.
+    #[serde(default)]
+    pub bytes_back: u64,
     /// Packets that it lost by chance.
     pub lost: u64,
     /// Packets for which its queue had no room.
@@ -192,12 +201,14 @@ impl Row {
             way: case.way,
             seed: case.seed,
             seconds: until,
+            counted_seconds: until - from,
             rules: Vec::new(),
             reachable_mbit: reachable_mbit(scenario, case.way, case.seed, from, until),
             goodput_mbit: None,
             share: None,
             first_share: None,
             fairness: None,
+            neighbour_share: None,
             against: None,
             peers: Vec::new(),
             links: Vec::new(),
@@ -228,13 +239,14 @@ impl Comparison {
 }
 
 impl LinkFigures {
-    /// What a link counted.
-    pub fn new(name: &str, counters: &LinkCounters) -> Self {
+    /// What a link counted in the direction of the load, and in the other.
+    pub fn new(name: &str, counters: &LinkCounters, back: &LinkCounters) -> Self {
         Self {
             name: name.to_owned(),
             queue_mean_ms: counters.queue_us.mean / 1000.0,
             queue_p99_ms: counters.queue_us.p99 / 1000.0,
             bytes: counters.delivered_bytes,
+            bytes_back: back.delivered_bytes,
             lost: counters.lost,
             dropped: counters.queue_dropped,
         }

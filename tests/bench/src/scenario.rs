@@ -1,16 +1,19 @@
 //! Scenarios: what happens, as data, and what must come of it.
 
+mod drawn;
 mod environments;
 mod failures;
 mod flagship;
 mod limit;
 mod mix;
+mod quiet;
 mod steps;
 
 use lab::link::{Change, Rate, Switch};
 use lab::{Direction, LinkSpec};
 use serde::{Deserialize, Serialize};
 
+pub use self::drawn::{describe, drawn};
 pub use self::limit::{Bound, Figure, Limit};
 
 /// One situation.
@@ -20,6 +23,10 @@ pub struct Scenario {
     pub name: String,
     /// The links, in both directions.
     pub links: Vec<LinkSpec>,
+    /// Which of them cost by the byte.
+    pub metered: Vec<usize>,
+    /// The family of the tunnel's own datagrams, and of what goes inside.
+    pub family: Family,
     /// What changes, in the order of time.
     pub events: Vec<Event>,
     /// Events are later by up to this, drawn from the seed, in microseconds.
@@ -46,6 +53,15 @@ pub struct Scenario {
     pub limits: Vec<Limit>,
 }
 
+/// IPv4 or IPv6.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
 /// A change to a link.
 #[derive(Clone, Debug)]
 pub struct Event {
@@ -56,7 +72,28 @@ pub struct Event {
     /// `None` is both.
     pub direction: Option<Direction>,
     /// What changes.
-    pub change: Change,
+    pub change: Happening,
+}
+
+/// What happens to a link.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Happening {
+    /// The client's kernel says that its link has a carrier, or has none.
+    Carrier(Switch),
+    /// The link takes another property, and nobody says so.
+    Link(Change),
+}
+
+impl Happening {
+    /// Whether the link carries nothing from then on, or carries again; unless neither is so.
+    pub fn hole(&self) -> Option<Switch> {
+        match self {
+            Self::Carrier(Switch::On) => Some(Switch::Off),
+            Self::Carrier(Switch::Off) => Some(Switch::On),
+            Self::Link(Change::Blackhole(switch)) => Some(*switch),
+            Self::Link(_) => None,
+        }
+    }
 }
 
 /// Something that is sent.
@@ -64,6 +101,8 @@ pub struct Event {
 pub enum Load {
     /// So many flows that each send what they can.
     Bulk(u32),
+    /// One bulk flow over the first link alone, outside of the tunnel.
+    Neighbour,
     /// A real-time stream: 50 packets of 200 bytes a second.
     Call,
     /// 20 small packets a second that are sent back, whichever way the load goes.
@@ -121,6 +160,8 @@ impl Scenario {
         Self {
             name: name.to_owned(),
             links,
+            metered: Vec::new(),
+            family: Family::V4,
             events: Vec::new(),
             phase_us: 0,
             loads: vec![Load::Bulk(1)],
@@ -155,6 +196,7 @@ impl Scenario {
             .filter_map(|event| position(event.link).map(|link| Event { link, ..event.clone() }));
         Self {
             links: links.iter().map(|&link| self.links[link].clone()).collect(),
+            metered: self.metered.iter().filter_map(|&link| position(link)).collect(),
             events: events.collect(),
             ..self.clone()
         }
@@ -192,14 +234,15 @@ impl Scenario {
                 bits += if holes.contains(&true) { 0.0 } else { rate } * (now_us - at_us) as f64;
                 at_us = now_us;
                 let applies = |side: Direction| event.direction.is_none_or(|only| only == side);
-                match &event.change {
-                    Change::Blackhole(switch) => {
-                        for (hole, side) in holes.iter_mut().zip([Direction::Up, Direction::Down]) {
-                            *hole = if applies(side) { *switch == Switch::On } else { *hole };
-                        }
+                if let Some(switch) = event.change.hole() {
+                    for (hole, side) in holes.iter_mut().zip([Direction::Up, Direction::Down]) {
+                        *hole = if applies(side) { switch == Switch::On } else { *hole };
                     }
-                    Change::Rate(new) if applies(way) => rate = rate_of(new),
-                    _ => {}
+                }
+                if let Happening::Link(Change::Rate(new)) = &event.change
+                    && applies(way)
+                {
+                    rate = rate_of(new);
                 }
             }
             bits += if holes.contains(&true) { 0.0 } else { rate } * (until_us - at_us) as f64;
@@ -207,7 +250,17 @@ impl Scenario {
             let paused = stalls.length_us as f64 / stalls.every_us.max(1) as f64;
             bits / (until_us - from_us).max(1) as f64 * (1.0 - paused)
         };
-        (0..self.links.len()).map(mean).sum::<f64>() * PAYLOAD_SHARE
+        (0..self.links.len()).map(mean).sum::<f64>() * self.family.payload_share()
+    }
+}
+
+impl Family {
+    /// The share of a link's rate that inner TCP can have at our MTU and header.
+    pub fn payload_share(self) -> f64 {
+        match self {
+            Self::V4 => PAYLOAD_SHARE,
+            Self::V6 => PAYLOAD_SHARE_V6,
+        }
     }
 }
 
@@ -217,6 +270,7 @@ pub fn all(seconds: u64) -> Vec<Scenario> {
     all.extend(failures::all(seconds));
     all.extend(steps::all(seconds));
     all.extend(mix::all(seconds));
+    all.extend(quiet::all());
     all.extend(environments::all(seconds));
     all
 }
@@ -227,6 +281,8 @@ fn rate_of(rate: &Rate) -> f64 {
 
 /// The share of a link's rate that inner TCP can have at our MTU and header on IPv4.
 pub const PAYLOAD_SHARE: f64 = 1386.0 / 1500.0;
+/// The same on IPv6: both headers are 20 bytes longer.
+const PAYLOAD_SHARE_V6: f64 = 1346.0 / 1500.0;
 /// What counts as not below something else: two runs never carry exactly the same.
 const NOT_BELOW: f64 = 0.99;
 /// How long a scenario takes if nothing else is asked for.
@@ -256,7 +312,10 @@ mod tests {
         let close = |a: f64, b: f64| assert!((a - b * PAYLOAD_SHARE).abs() < 1.0, "{a} {b}");
         close(scenario.reachable(Direction::Up, 1, 3_000_000, 20_000_000), 150e6);
 
-        let event = |at_us, change| Event { at_us, link: 1, direction: None, change };
+        let event = |at_us, change| {
+            let change = Happening::Link(change);
+            Event { at_us, link: 1, direction: None, change }
+        };
         scenario.events = vec![
             event(5_000_000, Change::Rate(Rate::Constant { bits_per_second: 20_000_000 })),
             event(10_000_000, Change::Blackhole(Switch::On)),

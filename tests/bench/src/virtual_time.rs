@@ -4,15 +4,14 @@ mod echo;
 mod scene;
 
 use engine::stats::Holds;
-use engine::{PathId, Span, Trial};
+use engine::{Span, Trial};
 use lab::Direction;
-use lab::link::{Change, Switch};
 use sim::world::{CLIENT, SERVER, World, WorldConfig};
 
 use self::scene::{Scene, counts};
 use crate::case::Case;
 use crate::row::{LinkFigures, Row, StreamFigures, TunnelFigures};
-use crate::scenario::Scenario;
+use crate::scenario::{Family, Scenario};
 use crate::series::{Series, against};
 
 /// Runs a case and what it is compared with.
@@ -32,25 +31,31 @@ pub fn run(case: &Case, trial: Trial, rules: &[String]) -> Row {
 }
 
 fn run_one(case: &Case, scenario: &Scenario, trial: Trial) -> Row {
+    let mut row = Row::empty(case, scenario);
+    for turn in 0..u64::from(scenario.repeat) {
+        let seed = case.seed * u64::from(scenario.repeat) + turn;
+        run_turn(case, scenario, trial, seed, &mut row);
+    }
+    row
+}
+
+/// Runs it once: each repetition begins anew, for a link that has just died is trusted less.
+fn run_turn(case: &Case, scenario: &Scenario, trial: Trial, seed: u64, row: &mut Row) {
     let links = scenario.links.iter().map(|link| (link.up.clone(), link.down.clone())).collect();
-    let config = WorldConfig { links, trial, ..WorldConfig::symmetric(Vec::new(), case.seed) };
-    let mut world = World::new(config);
+    let metered = scenario.metered.clone();
+    let is_v6 = scenario.family == Family::V6;
+    let plain = WorldConfig::symmetric(Vec::new(), seed);
+    let mut world = World::new(WorldConfig { links, metered, is_v6, trial, ..plain });
     world.run_until(OPENED_AT);
     let from = if case.way == Direction::Up { CLIENT } else { SERVER };
-    let mut row = Row::empty(case, scenario);
     if scenario.primed {
         scene::prime(&mut world, case.sender, from, row.reachable_mbit);
     }
-    for turn in 0..u64::from(scenario.repeat) {
-        let seed = case.seed * u64::from(scenario.repeat) + turn;
-        let mut scene = Scene::begin(&mut world, scenario, case.sender, from, seed);
-        let before = scene.run(&mut world, scenario, seed);
-        scene.linger(&mut world);
-        report(&mut world, &scene, scenario, from, &mut row);
-        row.tunnel = tunnel(&mut world, from).since(&before);
-        heal(&mut world, scenario);
-    }
-    row
+    let mut scene = Scene::begin(&mut world, scenario, case.sender, from, seed);
+    let before = scene.run(&mut world, scenario, seed);
+    scene.linger(&mut world);
+    report(&mut world, &scene, scenario, from, row);
+    row.tunnel = tunnel(&mut world, from).since(&before);
 }
 
 fn report(world: &mut World, scene: &Scene, scenario: &Scenario, from: usize, row: &mut Row) {
@@ -59,6 +64,7 @@ fn report(world: &mut World, scene: &Scene, scenario: &Scenario, from: usize, ro
     row.inner = scene.inner(world, from);
     row.ping = scene.ping(world);
     row.web = scene.web(world);
+    row.neighbour_share = scene.neighbour_share(world, scenario, row.seed);
     row.call = scene.call.map(|flow| {
         let mut figures = StreamFigures::default();
         counts(world, flow, from, scene::CALL_INTERVAL, &mut figures);
@@ -69,7 +75,10 @@ fn report(world: &mut World, scene: &Scene, scenario: &Scenario, from: usize, ro
         counts(world, flow, from, interval, figures);
     }
     row.links = (scenario.links.iter().enumerate())
-        .map(|(index, link)| LinkFigures::new(&link.name, &world.counters(index)[from]))
+        .map(|(index, link)| {
+            let counters = world.counters(index);
+            LinkFigures::new(&link.name, &counters[from], &counters[1 - from])
+        })
         .collect();
 }
 
@@ -137,31 +146,8 @@ fn millis(span: Span) -> f64 {
     span.0 as f64 / 1000.0
 }
 
-/// Takes black holes away and waits until all paths are there again.
-fn heal(world: &mut World, scenario: &Scenario) {
-    for event in &scenario.events {
-        if matches!(event.change, Change::Blackhole(_)) {
-            world.change_both(event.link, Change::Blackhole(Switch::Off));
-        }
-    }
-    let paths = scenario.links.len();
-    let is_up = |world: &mut World, path: usize| {
-        let snapshot = world.session(CLIENT).outbound.path_snapshot(PathId(path as u8));
-        snapshot.is_some_and(|path| path.state == engine::PathState::Up)
-    };
-    let end = world.now() + HEAL_MAX;
-    if scenario.repeat > 1 {
-        while world.now() < end && !(0..paths).all(|path| is_up(world, path)) {
-            world.run_for(100_000);
-        }
-        world.run_for(500_000);
-    }
-}
-
 /// All paths are open and probed by then, in microseconds.
 const OPENED_AT: u64 = 1_000_000;
-/// How long a path may take to come back, in microseconds.
-const HEAL_MAX: u64 = 5_000_000;
 
 #[cfg(test)]
 mod tests {

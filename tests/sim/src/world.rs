@@ -45,6 +45,7 @@ pub struct World {
     notices: StdRng,
     notice_delay_max: u64,
     metered: Vec<usize>,
+    is_v6: bool,
     steps: u64,
     /// A digest of everything that was sent, to compare runs by.
     trace: u64,
@@ -66,7 +67,8 @@ impl World {
         let ends = [Side::Client, Side::Server].map(|side| End::new(&config, side, seeds.random()));
         let lines = (config.links.iter().enumerate())
             .map(|(index, (up, down))| {
-                Line::new(index, up.clone(), down.clone(), [seeds.random(), seeds.random()])
+                let seeds = [seeds.random(), seeds.random()];
+                Line::new(index, up.clone(), down.clone(), config.is_v6, seeds)
             })
             .collect::<Vec<_>>();
         let mut world = Self {
@@ -78,6 +80,7 @@ impl World {
             notices: StdRng::seed_from_u64(seeds.random()),
             notice_delay_max: config.notice_delay_max,
             metered: config.metered,
+            is_v6: config.is_v6,
             steps: 0,
             trace: 0,
             keep: false,
@@ -92,7 +95,8 @@ impl World {
 
     /// Lets the client open a path on a link, in this slot.
     pub fn open_path(&mut self, line: usize, slot: u8) {
-        let tuple = FourTuple { socket: line as u16, local: None, remote: server_address() };
+        let remote = server_address(self.is_v6);
+        let tuple = FourTuple { socket: line as u16, local: None, remote };
         let outbound = &mut self.ends[CLIENT].session.outbound;
         let preference = Preference { rank: line as u8, metered: self.metered.contains(&line) };
         outbound.open_path(Time(self.now), PathId(slot), tuple, preference);
@@ -367,7 +371,7 @@ impl World {
     }
 
     fn transmit(&mut self, index: usize) -> bool {
-        let Self { now, ends, lines, ledger, trace, record, .. } = self;
+        let Self { now, ends, lines, ledger, trace, record, is_v6, .. } = self;
         let end = &mut ends[index];
         let mut busy = false;
         while let Some(transmit) = end.session.outbound.poll_transmit(Time(*now)) {
@@ -379,7 +383,7 @@ impl World {
                 lines.iter_mut().find(|line| line.leads_to(to))
             };
             let Some(line) = line else { continue };
-            let source = if index == CLIENT { line.source } else { server_address() };
+            let source = if index == CLIENT { line.source } else { server_address(*is_v6) };
             for bytes in transmit.bytes.chunks(transmit.segment_size) {
                 ledger.note(index, bytes);
                 *trace = digest(*trace, *now, bytes);
@@ -418,8 +422,8 @@ impl World {
     }
 }
 
-fn server_address() -> SocketAddr {
-    ([10, 9, 0, 1], 4433).into()
+fn server_address(is_v6: bool) -> SocketAddr {
+    if is_v6 { ([0xfd09, 0, 0, 0, 0, 0, 0, 1], 4433).into() } else { ([10, 9, 0, 1], 4433).into() }
 }
 
 fn digest(trace: u64, now: u64, bytes: &[u8]) -> u64 {

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
+use lab::topology::SERVER_ADDRESS;
 use lab::traffic::{fetch, ping, quic, tcp, udp};
 use lab::{Direction, Lab, Node, Tool};
 
 use super::Stop;
 use crate::row::{InnerFigures, PingFigures, Row, StreamFigures, WebFigures};
-use crate::scenario::{Load, Scenario, Sender};
-use crate::series::Series;
+use crate::scenario::{Family, Load, Scenario, Sender};
+use crate::series::{Series, reachable_mbit};
 
 /// Between whom a load goes.
 #[derive(Clone, Debug)]
@@ -37,12 +38,14 @@ pub enum Listener {
 
 impl Ends {
     /// The tunnel's ends.
-    pub fn through_tunnel(way: Direction) -> Self {
+    pub fn through_tunnel(way: Direction, family: Family) -> Self {
+        let family = usize::from(family == Family::V6);
         let (sender, receiver, address) = match way {
-            Direction::Down => (Node::Server, Node::Client, netns::CLIENT[0]),
-            Direction::Up => (Node::Client, Node::Server, netns::SERVER[0]),
+            Direction::Down => (Node::Server, Node::Client, netns::CLIENT[family]),
+            Direction::Up => (Node::Client, Node::Server, netns::SERVER[family]),
         };
-        let (listener, address) = (Listener::Receiver, address.to_owned());
+        let address = if family == 0 { address.to_owned() } else { format!("[{address}]") };
+        let listener = Listener::Receiver;
         Self { sender, receiver, listener, address, words: Vec::new() }
     }
 }
@@ -55,6 +58,8 @@ pub(super) struct Loads {
     stream: Option<[Tool; 2]>,
     ping: Option<Tool>,
     web: Option<Tool>,
+    /// Somebody else's flow on the first link.
+    neighbour: Option<[Tool; 2]>,
     /// Those that answer until they are dropped.
     _answering: Vec<Tool>,
 }
@@ -74,6 +79,7 @@ impl Loads {
             stream: None,
             ping: None,
             web: None,
+            neighbour: None,
             _answering: Vec::new(),
         };
         let seconds = scenario.seconds;
@@ -84,6 +90,9 @@ impl Loads {
                         let port = 5001 + index as u16;
                         loads.bulk.push(bulk(lab, ends, port, sender, seconds)?);
                     }
+                }
+                Load::Neighbour => {
+                    loads.neighbour = Some(bulk(lab, &outside(ends), 7001, sender, seconds)?);
                 }
                 Load::Call => loads.call = Some(stream(lab, ends, 6001, (50, 200), seconds)?),
                 Load::Stream { per_second, bytes } => {
@@ -118,6 +127,14 @@ impl Loads {
         }
         series.fill(scenario, row);
         row.inner = has_bulk.then_some(inner);
+        if let Some([receiving, sending]) = self.neighbour {
+            let flow = self.sender.finish(receiving, sending, &mut InnerFigures::default())?;
+            let (from, until) = (scenario.count_from, scenario.seconds);
+            let goodput = Series { flows: vec![flow] }.goodput_mbit(from, until);
+            let first = scenario.over(&[0]);
+            let carries = reachable_mbit(&first, row.way, row.seed, from, until);
+            row.neighbour_share = Some(goodput / carries);
+        }
         if let Some(tools) = self.call {
             add_stream(tools, row.call.get_or_insert_default())?;
         }
@@ -138,6 +155,15 @@ impl Loads {
         }
         Ok(())
     }
+}
+
+/// The same ends, outside of the tunnel: the client's way out is its first link.
+fn outside(ends: &Ends) -> Ends {
+    let listener = match ends.sender {
+        Node::Server => Listener::Sender,
+        _ => Listener::Receiver,
+    };
+    Ends { listener, address: SERVER_ADDRESS[0].to_string(), ..ends.clone() }
 }
 
 /// Runs one bulk flow to its end and gives its goodput in Mbit/s after three seconds.

@@ -4,7 +4,7 @@ use lab::Direction;
 use lab::link::{Change, Stalls, Switch};
 
 use super::flagship;
-use super::{Event, Figure, Limit, Load, Scenario, Sender};
+use super::{Event, Figure, Happening, Limit, Load, Scenario, Sender};
 
 pub(super) fn all(seconds: u64) -> Vec<Scenario> {
     let mut all = vec![
@@ -12,6 +12,7 @@ pub(super) fn all(seconds: u64) -> Vec<Scenario> {
         stream_death("death-lte", 1, None),
         stream_death("death-fibre-up", 0, Some(Direction::Up)),
         stream_death("death-fibre-down", 0, Some(Direction::Down)),
+        carrier_death("death-fibre-carrier", 0),
         jittery_death("death-fibre-jitter", 0),
         heavy_death("death-fibre-40M", 0),
         heavy_death("death-lte-40M", 1),
@@ -50,6 +51,16 @@ fn stream_death(name: &str, link: usize, direction: Option<Direction>) -> Scenar
         Limit::at_most(Figure::GapMedian, 60.0),
         Limit::at_most(Figure::GapWorst, gap_worst),
     ])
+}
+
+/// The same, but the client's kernel sees it and says so: up, nobody waits for silence.
+fn carrier_death(name: &str, link: usize) -> Scenario {
+    let mut scenario = stream_death(name, link, None);
+    scenario.events[0].change = Happening::Carrier(Switch::Off);
+    scenario.is_main = false;
+    scenario.limits.retain(|limit| limit.figure == Figure::StreamLost);
+    // What was on its way arrives 20 ms later by the other link.
+    scenario.holds([Limit::at_most(Figure::GapWorst, 30.0)])
 }
 
 /// The same with jitter on the link that stays.
@@ -130,5 +141,6 @@ fn outages(seconds: u64) -> Scenario {
 }
 
 fn hole(at_ms: u64, link: usize, direction: Option<Direction>, switch: Switch) -> Event {
-    Event { at_us: at_ms * 1000, link, direction, change: Change::Blackhole(switch) }
+    let change = Happening::Link(Change::Blackhole(switch));
+    Event { at_us: at_ms * 1000, link, direction, change }
 }

@@ -1,7 +1,7 @@
 //! What must hold of a row's figures.
 
 use super::Sender;
-use crate::row::Row;
+use crate::row::{LinkFigures, Row};
 
 /// A bound of one figure, for some senders or for all.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub enum Figure {
     Added,
     /// Goodput beside that of what it is compared with.
     Against,
+    /// Bytes that went back over a link, the other direction's, as a share of those that it carried; the worst.
+    Back,
     /// 99 % of a call's one-way delays do not exceed it, in milliseconds.
     CallDelay,
     /// Packets of a call that never arrived.
@@ -35,6 +37,10 @@ pub enum Figure {
     GapWorst,
     /// The same, the median of the repetitions.
     GapMedian,
+    /// Bytes a second on a link, both directions together; the worst.
+    Idle,
+    /// What somebody else's flow on the first link got, as a share of what that carries.
+    Neighbour,
     /// 99 % of the round trips of a ping do not exceed it, in milliseconds.
     Ping,
     /// The link queue that is longest, 99 % of the time, in milliseconds.
@@ -105,6 +111,7 @@ impl Figure {
         match self {
             Self::Added => row.tunnel.added_share(),
             Self::Against => row.against.as_ref().map(|against| against.ratio),
+            Self::Back => worst(row, |link| link.bytes_back as f64 / link.bytes.max(1) as f64),
             Self::CallDelay => row.call.as_ref().map(|call| call.delay_p99_ms),
             Self::CallLost => row.call.as_ref().map(|call| call.lost as f64),
             Self::Fairness => row.fairness,
@@ -112,11 +119,13 @@ impl Figure {
             Self::FirstShare => row.first_share,
             Self::GapMedian => row.stream.as_ref().map(|stream| stream.gap_median_ms()),
             Self::GapWorst => row.stream.as_ref().map(|stream| stream.gap_worst_ms()),
-            Self::Ping => row.ping.as_ref().map(|ping| ping.p99_ms),
-            Self::Queue => {
-                let queues = row.links.iter().map(|link| link.queue_p99_ms);
-                queues.fold(None, |worst: Option<f64>, it| Some(worst.map_or(it, |w| w.max(it))))
+            Self::Idle => {
+                let seconds = row.counted_seconds.max(1) as f64;
+                worst(row, |link| (link.bytes + link.bytes_back) as f64 / seconds)
             }
+            Self::Neighbour => row.neighbour_share,
+            Self::Ping => row.ping.as_ref().map(|ping| ping.p99_ms),
+            Self::Queue => worst(row, |link| link.queue_p99_ms),
             Self::Share => row.share,
             Self::StreamLost => row.stream.as_ref().map(|stream| stream.lost as f64),
             Self::Timeouts => row.inner.as_ref()?.timeouts.map(|timeouts| timeouts as f64),
@@ -128,6 +137,7 @@ impl Figure {
         match self {
             Self::Added => "copies and retransmissions",
             Self::Against => "beside",
+            Self::Back => "back",
             Self::CallDelay => "call delay p99 ms",
             Self::CallLost => "call lost",
             Self::Fairness => "fairness",
@@ -135,6 +145,8 @@ impl Figure {
             Self::FirstShare => "first 10 s",
             Self::GapMedian => "gap p50 ms",
             Self::GapWorst => "gap worst ms",
+            Self::Idle => "idle B/s",
+            Self::Neighbour => "neighbour's share",
             Self::Ping => "ping p99 ms",
             Self::Queue => "link queue p99 ms",
             Self::Share => "share",
@@ -148,9 +160,11 @@ impl Figure {
         match self {
             Self::Added
             | Self::Against
+            | Self::Back
             | Self::Fairness
             | Self::Feedback
             | Self::FirstShare
+            | Self::Neighbour
             | Self::Share => 3,
             Self::CallDelay
             | Self::GapMedian
@@ -158,7 +172,12 @@ impl Figure {
             | Self::Ping
             | Self::Queue
             | Self::Web => 1,
-            Self::CallLost | Self::StreamLost | Self::Timeouts => 0,
+            Self::CallLost | Self::Idle | Self::StreamLost | Self::Timeouts => 0,
         }
     }
+}
+
+/// The largest of a figure of its links.
+fn worst(row: &Row, of: impl Fn(&LinkFigures) -> f64) -> Option<f64> {
+    row.links.iter().map(of).reduce(f64::max)
 }

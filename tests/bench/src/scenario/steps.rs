@@ -3,7 +3,7 @@
 use lab::LinkSpec;
 use lab::link::{Change, LinkConfig, QueueLimit, Rate, Trace};
 
-use super::{Against, Event, Figure, Limit, Load, NOT_BELOW, Scenario};
+use super::{Against, Event, Figure, Happening, Limit, Load, NOT_BELOW, Scenario};
 
 pub(super) fn all(seconds: u64) -> Vec<Scenario> {
     vec![
@@ -20,11 +20,10 @@ fn capacity_steps(seconds: u64) -> Scenario {
     second.queue = QueueLimit::Time { us: 1_500_000 };
     let links = vec![LinkSpec::new("fibre", 100, 20), LinkSpec::with("lte", second)];
     let rates = [50, 20, 60, 35, 10, 45].into_iter().cycle();
-    let event = |(turn, mbit): (u64, u64)| Event {
-        at_us: turn * 2_000_000,
-        link: 1,
-        direction: None,
-        change: Change::Rate(Rate::Constant { bits_per_second: mbit * 1_000_000 }),
+    let event = |(turn, mbit): (u64, u64)| {
+        let rate = Change::Rate(Rate::Constant { bits_per_second: mbit * 1_000_000 });
+        let change = Happening::Link(rate);
+        Event { at_us: turn * 2_000_000, link: 1, direction: None, change }
     };
     let events = (0..seconds.div_ceil(2)).zip(rates).map(event).collect();
     let scenario = Scenario { events, seconds, ..Scenario::bulk("capacity-steps", links) };

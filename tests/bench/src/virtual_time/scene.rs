@@ -1,6 +1,8 @@
 //! The loads of a scenario as conversations in a world.
 
-use lab::link::{Change, Histogram};
+use engine::{Hint, PathId, Time};
+use lab::Direction;
+use lab::link::{Change, Histogram, Switch};
 use sim::flow::cbr::{CbrConfig, CbrReceiver, CbrSender};
 use sim::flow::quic::{Quic, QuicConfig};
 use sim::flow::tcp::{Tcp, TcpConfig};
@@ -11,7 +13,8 @@ use sim::world::{CLIENT, SERVER, World};
 use super::echo::{Echo, Ping};
 use super::{Totals, tunnel};
 use crate::row::{InnerFigures, PingFigures, StreamFigures, WebFigures};
-use crate::scenario::{Load, Scenario, Sender};
+use crate::scenario::{Event, Family, Happening, Load, Scenario, Sender};
+use crate::series::reachable_mbit;
 
 /// The conversations of one repetition.
 pub(super) struct Scene {
@@ -28,6 +31,8 @@ pub(super) struct Scene {
     pub(super) stream: Option<(usize, u64)>,
     /// Fetches, and when each began.
     pages: Vec<(usize, u64)>,
+    /// Somebody else's flow on the first link, and what it had brought when counting began.
+    neighbour: Option<(usize, u64)>,
 }
 
 impl Scene {
@@ -51,15 +56,21 @@ impl Scene {
             call: None,
             stream: None,
             pages: Vec::new(),
+            neighbour: None,
         };
         for load in &scenario.loads {
             match *load {
                 Load::Bulk(flows) => {
                     for index in 0..flows {
                         let plan = Plan { seed: seed + u64::from(index), ..Plan::at(began) };
-                        let tuple = tuple(5000 + index as u16, 80);
+                        let tuple = tuple_of(scenario.family, 5000 + index as u16, 80);
                         scene.bulk.push(bulk(world, tuple, sender, from, Amount::Endless, plan));
                     }
+                }
+                Load::Neighbour => {
+                    let (client, server) =
+                        ends(tuple(7000, 80), sender, from, Amount::Endless, Plan::at(began));
+                    scene.neighbour = Some((world.add_neighbour(0, client, server), 0));
                 }
                 Load::Call => {
                     scene.call = Some(stream(world, 6000, from, 200, CALL_INTERVAL, span));
@@ -88,11 +99,12 @@ impl Scene {
             if tenth == scenario.count_from * 10 {
                 world.reset_counters();
                 before = tunnel(world, self.from);
+                self.count_neighbour(world);
             }
             let end = (tenth + 1) * 100_000;
             while let Some(event) = events.next_if(|event| event.at_us < end) {
                 world.run_until(self.began + event.at_us);
-                apply(world, event.link, event.direction, &event.change);
+                apply(world, event);
             }
             world.run_until(self.began + end);
             for (index, &flow) in self.bulk.iter().enumerate() {
@@ -109,6 +121,28 @@ impl Scene {
         if self.bulk.is_empty() || self.call.is_some() {
             world.run_for(LINGER);
         }
+    }
+
+    /// Notes what the neighbour has got so far.
+    fn count_neighbour(&mut self, world: &World) {
+        if let Some((flow, so_far)) = &mut self.neighbour {
+            *so_far = world.neighbours(*flow)[1 - self.from].bytes_delivered;
+        }
+    }
+
+    /// What the neighbour got since then, as a share of what the first link carries.
+    pub(super) fn neighbour_share(
+        &self,
+        world: &World,
+        scenario: &Scenario,
+        seed: u64,
+    ) -> Option<f64> {
+        let (flow, before) = self.neighbour?;
+        let bytes = world.neighbours(flow)[1 - self.from].bytes_delivered - before;
+        let way = if self.from == CLIENT { Direction::Up } else { Direction::Down };
+        let (from, until) = (scenario.count_from, scenario.seconds);
+        let carries = reachable_mbit(&scenario.over(&[0]), way, seed, from, until);
+        Some(bytes as f64 * 8.0 / 1e6 / (until - from) as f64 / carries)
     }
 
     /// What the senders of the bulk flows saw.
@@ -202,20 +236,33 @@ fn bulk(
     amount: Amount,
     plan: Plan,
 ) -> usize {
+    let (client, server) = ends(tuple, sender, from, amount, plan);
+    world.add_flow(client, server)
+}
+
+/// The two ends of a bulk flow.
+fn ends(
+    tuple: FourTuple,
+    sender: Sender,
+    from: usize,
+    amount: Amount,
+    plan: Plan,
+) -> (Box<dyn Flow>, Box<dyn Flow>) {
     let Plan { start, seed } = plan;
+    // Ours are as large as the tunnel takes; what is a little too large for others' links costs them nothing.
+    let mtu = if tuple.local.is_ipv6() { MTU_V6 } else { MTU };
     let congestion = if sender == Sender::Bbr { Congestion::Bbr } else { Congestion::Cubic };
     let load = |end| if end == from { amount } else { Amount::Nothing };
     let end = |tuple, role, end| -> Box<dyn Flow> {
         if sender == Sender::Quic {
             let plain = QuicConfig::new(tuple, role, load(end));
-            return Box::new(Quic::new(QuicConfig { start, seed, mtu: MTU, ..plain }));
+            return Box::new(Quic::new(QuicConfig { start, seed, mtu, ..plain }));
         }
         let plain = TcpConfig::new(tuple, role, load(end));
-        Box::new(Tcp::new(TcpConfig { congestion, start, seed, mtu: MTU, ..plain }))
+        Box::new(Tcp::new(TcpConfig { congestion, start, seed, mtu, ..plain }))
     };
     let client = end(tuple, Role::Client, CLIENT);
-    let server = end(tuple.reversed(), Role::Server, SERVER);
-    world.add_flow(client, server)
+    (client, end(tuple.reversed(), Role::Server, SERVER))
 }
 
 fn stream(
@@ -254,11 +301,27 @@ fn pages(world: &mut World, seconds: u64) -> Vec<(usize, u64)> {
     (0..seconds.saturating_sub(1)).map(page).collect()
 }
 
-fn apply(world: &mut World, link: usize, direction: Option<lab::Direction>, change: &Change) {
-    match direction {
-        None => world.change_both(link, change.clone()),
-        Some(lab::Direction::Up) => world.change(link, CLIENT, change.clone()),
-        Some(lab::Direction::Down) => world.change(link, SERVER, change.clone()),
+fn apply(world: &mut World, event: &Event) {
+    let change = match &event.change {
+        Happening::Carrier(switch) => return plug(world, event.link, *switch),
+        Happening::Link(change) => change.clone(),
+    };
+    match event.direction {
+        None => world.change_both(event.link, change),
+        Some(Direction::Up) => world.change(event.link, CLIENT, change),
+        Some(Direction::Down) => world.change(event.link, SERVER, change),
+    }
+}
+
+/// Pulls a link's plug at the client, or puts it in again: its kernel says so.
+pub(super) fn plug(world: &mut World, link: usize, carrier: Switch) {
+    let hole = if carrier == Switch::On { Switch::Off } else { Switch::On };
+    world.change_both(link, Change::Blackhole(hole));
+    if carrier == Switch::On {
+        world.wake_path(CLIENT, link as u8);
+    } else {
+        let (now, path) = (Time(world.now()), PathId(link as u8));
+        world.session(CLIENT).outbound.fail_path(now, path, Hint::Carrier, now);
     }
 }
 
@@ -266,8 +329,20 @@ fn tuple(client: u16, server: u16) -> FourTuple {
     FourTuple { local: ([10, 0, 0, 2], client).into(), remote: ([10, 0, 0, 9], server).into() }
 }
 
+/// The same between addresses of a family.
+fn tuple_of(family: Family, client: u16, server: u16) -> FourTuple {
+    match family {
+        Family::V4 => tuple(client, server),
+        Family::V6 => FourTuple {
+            local: ([0xfd20, 0, 0, 0, 0, 0, 0, 2], client).into(),
+            remote: ([0xfd20, 0, 0, 0, 0, 0, 0, 9], server).into(),
+        },
+    }
+}
+
 /// The tunnel's MTU over links of 1500 bytes.
 const MTU: u16 = 1438;
+const MTU_V6: u16 = 1418;
 /// Time between two packets of a call, in microseconds.
 pub(super) const CALL_INTERVAL: u64 = 20_000;
 const PING_INTERVAL: u64 = 50_000;

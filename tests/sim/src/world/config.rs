@@ -10,6 +10,8 @@ pub struct WorldConfig {
     pub links: Vec<(LinkConfig, LinkConfig)>,
     /// The links where each byte costs, by number.
     pub metered: Vec<usize>,
+    /// Whether datagrams go by IPv6.
+    pub is_v6: bool,
     /// How both ends steer.
     pub mode: Mode,
     /// When keys change.
@@ -28,6 +30,7 @@ impl WorldConfig {
         Self {
             links: links.into_iter().map(|link| (link.clone(), link)).collect(),
             metered: Vec::new(),
+            is_v6: false,
             mode: Mode::Split,
             epoch_limits: EpochLimits::default(),
             trial: Trial::default(),

@@ -34,6 +34,7 @@ pub struct Sending {
 #[derive(Debug)]
 pub(super) struct Line {
     index: usize,
+    is_v6: bool,
     pub(super) links: [Link<Flying>; 2],
     /// What the server sees as the client's address.
     pub(super) source: SocketAddr,
@@ -67,11 +68,18 @@ struct Copier {
 }
 
 impl Line {
-    pub(super) fn new(index: usize, up: LinkConfig, down: LinkConfig, seeds: [u64; 2]) -> Self {
+    pub(super) fn new(
+        index: usize,
+        up: LinkConfig,
+        down: LinkConfig,
+        is_v6: bool,
+        seeds: [u64; 2],
+    ) -> Self {
         Self {
             index,
+            is_v6,
             links: [Link::new(up, seeds[0]), Link::new(down, seeds[1])],
-            source: address(index, 0),
+            source: address(index, 0, is_v6),
             moves: 0,
             copier: None,
             sendings: Default::default(),
@@ -81,7 +89,7 @@ impl Line {
     /// The NAT forgets its mapping: the client's datagrams come from another port.
     pub(super) fn rebind(&mut self) {
         self.moves += 1;
-        self.source = address(self.index, self.moves);
+        self.source = address(self.index, self.moves, self.is_v6);
     }
 
     /// Puts a copier on the line, whose copies arrive so much earlier than the originals.
@@ -111,7 +119,8 @@ impl Line {
             return;
         }
         // A refused datagram is a lost one; the link counts it.
-        let _ = self.links[direction].push(now, flying, len + HEADERS, 0);
+        let headers = if self.is_v6 { HEADERS_V6 } else { HEADERS };
+        let _ = self.links[direction].push(now, flying, len + headers, 0);
     }
 
     /// Takes a neighbour's packet into the link.
@@ -150,8 +159,10 @@ impl Line {
     }
 }
 
-fn address(line: usize, moves: u16) -> SocketAddr {
-    (IpAddr::from([10, 1, line as u8, 1]), 5000 + moves).into()
+fn address(line: usize, moves: u16, is_v6: bool) -> SocketAddr {
+    let v6 = IpAddr::from([0xfd01, line as u16, 0, 0, 0, 0, 0, 1]);
+    let ip = if is_v6 { v6 } else { IpAddr::from([10, 1, line as u8, 1]) };
+    (ip, 5000 + moves).into()
 }
 
 fn copier_address(line: usize) -> SocketAddr {
@@ -160,3 +171,6 @@ fn copier_address(line: usize) -> SocketAddr {
 
 /// IPv4 and UDP headers of a datagram.
 const HEADERS: usize = 28;
+
+/// IPv6 and UDP headers of a datagram.
+const HEADERS_V6: usize = 48;
