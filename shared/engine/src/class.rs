@@ -103,10 +103,12 @@ impl Classifier {
             flow.ruled_for = Some(headers.dscp);
             flow.rule = self.rules.class(headers);
         }
+        let marked = Dscp::of(headers).class();
+        flow.by_behaviour = flow.rule.or(marked).is_none();
         if let Some(class) = flow.rule {
             return class;
         }
-        match Dscp::of(headers).class() {
+        match marked {
             // Whoever marks a transfer as a call would take the copies that calls are to have.
             Some(Class::RealTime) if flow.behaviour.floods() => Class::Bulk,
             Some(class) => class,
@@ -122,6 +124,8 @@ pub(crate) struct FlowClass {
     rule: Option<Class>,
     /// ...which was this one.
     ruled_for: Option<u8>,
+    /// Whether nobody said what it is.
+    by_behaviour: bool,
     behaviour: Behaviour,
 }
 
@@ -130,6 +134,11 @@ impl FlowClass {
     /// to become one.
     pub(crate) fn keeps_time(&self) -> bool {
         self.behaviour.keeps_time()
+    }
+
+    /// Whether its class is what its behaviour shows, for nobody said what it is.
+    pub(crate) fn is_guessed(&self) -> bool {
+        self.by_behaviour
     }
 }
 

@@ -8,10 +8,11 @@
 use std::collections::{HashMap, VecDeque};
 
 pub(crate) use self::codel::Aqm;
-use self::codel::Codel;
+use self::flow::{Flow, Queued};
 use crate::{
     class::{Class, Classifier, FlowClass},
     packet::{FlowHash, FlowKey, Headers},
+    path::PathId,
     segment::Cut,
     slots::SlotId,
     time::{Span, Time},
@@ -19,6 +20,7 @@ use crate::{
 };
 
 mod codel;
+mod flow;
 
 /// The queues of all flows.
 #[derive(Debug)]
@@ -34,36 +36,8 @@ pub(crate) struct Ingress {
     segments: usize,
     hash: FlowHash,
     swept_at: Time,
-}
-
-/// One flow, or one of the last lane's share if there are more flows than lanes.
-#[derive(Debug)]
-struct Flow {
-    key: Option<FlowKey>,
-    queue: VecDeque<Queued>,
-    bytes: usize,
-    /// Whether it had all that it may have, and takes nothing until some of that is gone.
-    full: bool,
-    deficit: i32,
-    listed: bool,
-    /// The lane sequence of the next segment.
-    sequence: u32,
-    /// Where the lane's sequence began with this flow, until the peer knows it.
-    first: Option<u32>,
-    /// Segments sent and not settled.
-    outstanding: u32,
-    active_at: Time,
-    codel: Codel,
-    class: FlowClass,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Queued {
-    since: Time,
-    slot: SlotId,
-    next: u16,
-    cut: Cut,
-    class: Class,
+    /// The path that leads flows that begin.
+    lead: Option<PathId>,
 }
 
 /// The segment at the head of the queue.
@@ -76,6 +50,8 @@ pub(crate) struct Head {
     pub(crate) class: Class,
     /// Whether its flow was seen to keep time, as calls do.
     pub(crate) keeps_time: bool,
+    /// The path that it is led by: for what comes nearer than that nobody waits.
+    pub(crate) lead: Option<PathId>,
 }
 
 impl Ingress {
@@ -90,7 +66,13 @@ impl Ingress {
             segments: 0,
             hash,
             swept_at: Time::ZERO,
+            lead: None,
         }
+    }
+
+    /// Lets this path lead flows that begin from now on.
+    pub(crate) fn set_lead(&mut self, lead: Option<PathId>) {
+        self.lead = lead;
     }
 
     /// Appends a packet to its flow's queue. Returns whether there was room: a flow may have
@@ -117,7 +99,9 @@ impl Ingress {
         if flow.full {
             return false;
         }
-        flow.queue.push_back(Queued { since: now, slot, next: 0, cut, class });
+        flow.lead = flow.lead.or(self.lead);
+        let led = own && flow.is_led(class, headers);
+        flow.queue.push_back(Queued { since: now, slot, next: 0, cut, class, led });
         flow.bytes += len;
         self.segments += usize::from(cut.count);
         if !flow.listed {
@@ -238,7 +222,8 @@ impl Ingress {
         }
         let forgotten = |flow: &Flow| flow.key.is_none() && now.since(flow.active_at) > FORGOTTEN;
         if !self.flows.is_empty() && self.flows.iter().all(forgotten) {
-            *self = Self { swept_at: now, ..Self::new(self.hash.clone()) };
+            let lead = self.lead;
+            *self = Self { swept_at: now, lead, ..Self::new(self.hash.clone()) };
         }
     }
 
@@ -259,6 +244,7 @@ impl Ingress {
         flow.sequence = (flow.sequence + !TENANCY_MASK) & TENANCY_MASK & SEQUENCE_MASK;
         flow.first = Some(flow.sequence);
         flow.class = FlowClass::default();
+        flow.begin(self.lead);
         flow.key = Some(key);
         self.table.insert(key, index);
         index
@@ -284,50 +270,6 @@ fn next(list: &mut VecDeque<u16>, flows: &mut [Flow]) -> Option<Head> {
         } else {
             flow.deficit += QUANTUM;
             list.push_back(index);
-        }
-    }
-}
-
-impl Flow {
-    /// The segment at the head, if the flow may send in this turn.
-    fn head(&self, index: u16) -> Option<Head> {
-        let queued = self.queue.front().filter(|_| self.deficit > 0)?;
-        Some(Head {
-            flow: index,
-            slot: queued.slot,
-            index: queued.next,
-            len: queued.cut.len(queued.next),
-            class: queued.class,
-            keeps_time: self.class.keeps_time(),
-        })
-    }
-
-    /// Goes on behind the segment at the head. Returns whether it was its packet's last.
-    fn pass(&mut self, len: usize) -> bool {
-        let Some(queued) = self.queue.front_mut() else { return false };
-        queued.next += 1;
-        let last = queued.next == queued.cut.count;
-        if last {
-            self.queue.pop_front();
-        }
-        self.bytes = if self.queue.is_empty() { 0 } else { self.bytes.saturating_sub(len) };
-        last
-    }
-
-    fn new(now: Time) -> Self {
-        Self {
-            key: None,
-            queue: VecDeque::new(),
-            bytes: 0,
-            full: false,
-            deficit: 0,
-            listed: false,
-            sequence: 0,
-            first: None,
-            outstanding: 0,
-            active_at: now,
-            codel: Codel::default(),
-            class: FlowClass::default(),
         }
     }
 }

@@ -37,6 +37,8 @@ pub(crate) struct Headers {
     pub(crate) fragment: bool,
     /// Whether a router may not break the packet up (always so in IPv6).
     pub(crate) unbreakable: bool,
+    /// Whether it is TCP's answer to who wants to connect: SYN and ACK.
+    pub(crate) accepts: bool,
 }
 
 impl Headers {
@@ -71,6 +73,7 @@ impl Headers {
                 ports: 0,
                 fragment: word & 0x3fff != 0,
                 unbreakable: word & 0x4000 != 0,
+                accepts: false,
             }
             .with_ports(packet),
         )
@@ -98,6 +101,7 @@ impl Headers {
                 ports: 0,
                 fragment,
                 unbreakable: true,
+                accepts: false,
             }
             .with_ports(packet),
         )
@@ -110,6 +114,8 @@ impl Headers {
             && let Some(ports) = packet[self.transport..self.len].first_chunk::<4>()
         {
             self.ports = u32::from_be_bytes(*ports);
+            let flags = packet[self.transport..self.len].get(13);
+            self.accepts = self.protocol == TCP && flags.is_some_and(|it| it & 0x12 == 0x12);
         }
         self
     }

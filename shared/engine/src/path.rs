@@ -14,6 +14,7 @@ pub(crate) mod progress;
 mod rival;
 pub(crate) mod rtt;
 pub(crate) mod sent;
+mod sounding;
 pub(crate) mod window;
 
 /// A path's slot in its session; it belongs to a client link and a server address for the

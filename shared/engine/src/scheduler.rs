@@ -43,6 +43,8 @@ pub(crate) struct PacketView {
     pub(crate) backlogged: bool,
     /// Whether a copy of it is worth its bytes.
     pub(crate) copy: bool,
+    /// The path that leads its flow: paths on which it would arrive earlier are not preferred to that one.
+    pub(crate) lead: Option<PathId>,
 }
 
 /// What to do with the packet at the head of the queue.
@@ -140,7 +142,7 @@ mod tests {
 
     #[test]
     fn backups_carry_nothing_while_another_path_can() {
-        let packet = PacketView { len: 100, backlogged: true, copy: true };
+        let packet = PacketView { len: 100, backlogged: true, copy: true, lead: None };
         let full = PathView { room: false, ..path(0, 0) };
 
         for mode in [Mode::Split, Mode::Adaptive, Mode::LowestLatency, Mode::ActiveStandby] {

@@ -29,19 +29,22 @@ pub enum Ablation {
     NoMarks,
     /// Every path is used as soon as the queue is not empty.
     Greedy,
+    /// A flow begins where its packets arrive first, however little that path carries.
+    NoLead,
     /// A packet always waits for the path on which it arrives first.
     EarliestFirst,
 }
 
 impl Ablation {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::NoHold,
         Self::HoldKnownLost,
         Self::NoRepair,
         Self::NoDamping,
         Self::NoMarks,
         Self::Greedy,
+        Self::NoLead,
         Self::EarliestFirst,
     ];
 
@@ -52,6 +55,7 @@ impl Ablation {
             Self::Greedy => "greedy",
             Self::HoldKnownLost => "hold-known-lost",
             Self::NoDamping => "no-damping",
+            Self::NoLead => "no-lead",
             Self::NoHold => "no-hold",
             Self::NoMarks => "no-marks",
             Self::NoRepair => "no-repair",

@@ -201,7 +201,7 @@ impl Received {
             delay_mean: (owed.delay_sum / i64::from(owed.delays.max(1))) as i32,
             delay_min: owed.delay_min as i32,
             bytes: self.stats.bytes as u32,
-            datagrams: self.stats.datagrams as u32,
+            fresh: owed.bytes,
             ce: self.stats.ce as u16,
             ranges: entry.runs.report(largest),
         })

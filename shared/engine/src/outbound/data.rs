@@ -101,7 +101,7 @@ impl Outbound {
         }
         let backlogged = self.is_backlogged(head.class);
         let copy = self.copies.allow(head.len, head.keeps_time);
-        let packet = PacketView { len: head.len as u16, backlogged, copy };
+        let packet = PacketView { len: head.len as u16, backlogged, copy, lead: head.lead };
         let choice = self.schedulers[head.class.index()].select(&packet, turn.views());
         let (first, second) = match choice {
             Choice::Both(first, second) => (first, Some(second)),
@@ -234,6 +234,9 @@ impl Outbound {
         }
         datagram[OUTER_LEN..payload].copy_from_slice(&header.emit());
         let copied = matches!(sending, Sending::Copy | Sending::First { copied: true });
+        if matches!(sending, Sending::First { .. }) && segment.class >= Class::Bulk {
+            path.bulk_at = now;
+        }
         path.data_at = now;
         path.marks = 0;
         path.full_since = None;

@@ -54,6 +54,8 @@ pub(super) struct Path {
     pub(super) next_send: Time,
     pub(super) full_since: Option<Time>,
     pub(super) data_at: Time,
+    /// When something of a transfer was last sent for the first time.
+    pub(super) bulk_at: Time,
     pub(super) marks: u32,
     /// Whether none are sent, for an experiment.
     pub(super) marks_off: bool,
@@ -160,6 +162,7 @@ impl Path {
             next_send: now,
             full_since: None,
             data_at: now,
+            bulk_at: Time::ZERO,
             marks: 0,
             marks_off: false,
             heard_at: now,

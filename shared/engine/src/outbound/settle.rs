@@ -91,7 +91,9 @@ impl Outbound {
         });
         let progress = Progress {
             bytes,
+            arrived: path.bytes_arrived,
             received_at: report.received_at,
+            fresh: u64::from(report.fresh),
             delay_mean: delay,
             delay_min: i64::from(report.delay_min),
             lost,

@@ -1,6 +1,6 @@
 //! The queue that stands: whether every path is worth using for it, and how long it may.
 
-use super::Outbound;
+use super::{Outbound, path::Path};
 use crate::{
     ingress::Aqm,
     path::PathState,
@@ -58,14 +58,16 @@ impl Outbound {
     /// until the queue has been empty for a round trip.
     pub(super) fn note_standing(&mut self, now: Time) {
         let up = || self.paths.iter().flatten().filter(|path| path.state == PathState::Up);
-        let delays = || up().filter_map(|path| path.delay);
+        let used = || up().filter(|path| !path.worth.is_denied(now));
+        let delays = || used().filter_map(|path| path.delay);
         let spread = match (delays().max(), delays().min()) {
             (Some(max), Some(min)) => Span((max - min).max(0) as u64),
             _ => Span::ZERO,
         };
         let rtt = up().map(|path| path.rtt.smoothed()).max().unwrap_or_default();
         // A queue in the network, on the path that everything takes, is as good as one of ours.
-        let saturated = up().any(|path| path.live && path.window.is_saturated());
+        let full = |path: &Path| path.window.is_saturated() && !path.window.is_starting();
+        let saturated = up().any(|path| path.live && full(path));
         let standing = &mut self.standing;
         standing.backlogged |= saturated;
         if self.ingress.segments() > 0 {

@@ -5,7 +5,7 @@
 //! would carry. So a far path is on trial: if no more arrives by all paths together than the near one
 //! carries, it is left out, each time for longer.
 
-use super::Outbound;
+use super::{Outbound, path::Path};
 use crate::{
     path::PathState,
     time::{Span, Time},
@@ -30,9 +30,13 @@ impl Worth {
         now < self.left_out_until
     }
 
-    /// Looks at a path that is used, or is not. `arrived` and `near` are the bytes that came by all paths
+    /// Looks at a path that is used, or is not, and that may carry too little for how far it is. `arrived` and `near` are the bytes that came by all paths
     /// so far, and the bytes a second that the near path carries.
-    fn judge(&mut self, now: Time, used: bool, arrived: u64, near: f64) {
+    fn judge(&mut self, now: Time, used: bool, poor: bool, arrived: u64, near: f64) {
+        let tried = self.since.is_some_and(|since| now.since(since) >= GRACE_SHORT);
+        if poor && !self.is_denied(now) && (tried || self.failures == 0) {
+            self.leave_out(now);
+        }
         if !used {
             self.since = None;
             return;
@@ -47,16 +51,19 @@ impl Worth {
         }
         let rate = (arrived - self.arrived) as f64 / elapsed.as_secs_f64();
         (self.judged_at, self.arrived) = (now, arrived);
-        if now.since(since) < GRACE {
-            return;
-        }
-        if rate >= near {
-            self.failures = 0;
+        let least = if now.since(since) < GRACE { RUIN } else { ENOUGH };
+        if now.since(since) < GRACE_SHORT || rate >= least * near || rate < IDLE * near {
+            self.failures = if least < ENOUGH { self.failures } else { 0 };
         } else {
-            self.left_out_until = now + LEFT_OUT * (1 << self.failures.min(FAILURES_MAX));
-            self.failures += 1;
-            self.since = None;
+            self.leave_out(now);
         }
+    }
+
+    /// Leaves the path out, each time for longer.
+    fn leave_out(&mut self, now: Time) {
+        self.left_out_until = now + LEFT_OUT * (1 << self.failures.min(FAILURES_MAX));
+        self.failures += 1;
+        self.since = None;
     }
 }
 
@@ -68,31 +75,62 @@ impl Outbound {
         (soonest, up().map(|path| path.rtt.smoothed()).min().unwrap_or_default())
     }
 
-    /// Keeps account of the worth of each path that is far behind the nearest.
+    /// Keeps account of the worth of each path that is far behind the one that leads.
     pub(super) fn review_worth(&mut self, now: Time) {
         let up = || self.paths.iter().flatten().filter(|path| path.state == PathState::Up);
         let known = || up().filter(|path| path.window.delay_least().is_some());
-        let Some(near) = known().min_by_key(|path| path.window.delay_least()) else { return };
-        let (near_id, carries) = (near.id, near.window.capacity());
-        let (soonest, repair) = self.nearest();
+        let leads = known().find(|path| self.lead == Some(path.id));
+        let Some(near) = leads.or_else(|| known().min_by_key(|path| path.window.delay_least()))
+        else {
+            return;
+        };
+        let (near_id, limit) = (near.id, FAR.max(near.rtt.smoothed()));
+        let soonest = near.window.delay_least().unwrap_or_default();
+        let behind = |path: &Path| {
+            let behind = path.window.delay_least().map_or(0, |least| least - soonest);
+            Span(behind.max(0) as u64)
+        };
+        let is_far = |path: &Path| path.id != near_id && behind(path) > limit;
+        let carries = up().filter(|path| !is_far(path)).map(|path| path.window.carries()).sum();
         let arrived = self.paths.iter().flatten().map(|path| path.bytes_arrived).sum();
         for path in self.paths.iter_mut().flatten() {
-            let far = path.id != near_id && path.straggle(soonest, repair) > FAR;
-            let used = far && path.live && now.since(path.data_at) < USED;
-            path.worth.judge(now, used, arrived, carries as f64);
+            let far = is_far(path);
+            let used = far && path.live && now.since(path.bulk_at) < USED;
+            let own = path.window.carries();
+            let poor = far && own > 0.0 && own / (own + carries) < price(behind(path));
+            path.worth.judge(now, used, poor, arrived, carries);
         }
     }
 }
 
-/// A path that is less far behind does no harm worth speaking of.
-const FAR: Span = Span::millis(60);
+/// The share of all that a path so far behind has to bring: to a sender that fills a longer round trip in seconds
+/// it costs more than it brings, if that is less.
+fn price(behind: Span) -> f64 {
+    let behind = (behind - FAR).as_secs_f64() / PRICE.as_secs_f64();
+    behind * (1.0 + behind)
+}
+
+const PRICE: Span = Span::millis(330);
+
+/// A path that is less far behind, or less than a round trip, does no harm worth speaking of.
+const FAR: Span = Span::millis(20);
 
 /// A path that has carried nothing for so long is not used.
 const USED: Span = Span::millis(500);
 
 /// How long a far path may be of no worth, while senders get used to it, and how long it is looked at then.
 const GRACE: Span = Span::secs(4);
-const PERIOD: Span = Span::secs(2);
+const PERIOD: Span = Span::secs(1);
+
+/// What has to arrive then, as a share of what the near paths carry: no sender fills them all the time.
+const ENOUGH: f64 = 0.85;
+
+/// What speaks against it earlier: less than this share of what the near path carries.
+const RUIN: f64 = 0.5;
+const GRACE_SHORT: Span = Span::millis(1500);
+
+/// Acknowledgements of the other direction's load, and the like, are not held back by a path.
+const IDLE: f64 = 0.05;
 
 /// For how long it is left out, at first; doubled each time, six times at most.
 const LEFT_OUT: Span = Span::secs(15);
@@ -130,7 +168,7 @@ mod tests {
             let now = Time(tick * 50_000);
             arrived += share(tick / 20) * 1e6 / 20.0;
             let denied = worth.is_denied(now);
-            worth.judge(now, !denied, arrived as u64, 1e6);
+            worth.judge(now, !denied, false, arrived as u64, 1e6);
             if worth.is_denied(now) && !before {
                 denials.push(tick / 20);
             }

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use super::progress::Progress;
+use super::{progress::Progress, sounding::Sounding};
 use crate::time::{Span, Time};
 
 /// The measurements of one path. Delays are one-way, in microseconds; the clocks' offset is unknown,
@@ -11,6 +11,7 @@ use crate::time::{Span, Time};
 #[derive(Clone, Debug)]
 pub(super) struct Gauge {
     samples: VecDeque<Sample>,
+    sounding: Sounding,
     /// The newest report's time on the peer's clock, as it wraps.
     peer_at: Option<u32>,
     /// Smallest delay of late, per half of its memory: [older, newer].
@@ -58,6 +59,7 @@ impl Gauge {
     pub(super) fn new() -> Self {
         Self {
             samples: VecDeque::new(),
+            sounding: Sounding::default(),
             peer_at: None,
             base: [i64::MAX; 2],
             base_at: Time::ZERO,
@@ -82,6 +84,16 @@ impl Gauge {
     /// Bytes a second that arrived over the last round trip.
     pub(super) fn rate(&self) -> f64 {
         self.rate
+    }
+
+    /// What the path may carry, by how its first datagrams came out of it, in bytes a second.
+    pub(super) fn sounded(&self) -> f64 {
+        self.sounding.rate()
+    }
+
+    /// Believes what is measured under load instead.
+    pub(super) fn correct_sounding(&mut self, capacity: f64, gain: f64) {
+        self.sounding.correct(capacity, gain);
     }
 
     /// The best such rate of the last half minute.
@@ -150,6 +162,7 @@ impl Gauge {
         self.forget();
         self.base = [i64::MAX; 2];
         self.base_kept = false;
+        self.sounding = Sounding::default();
         self.delays_before = None;
         (self.standing, self.lately) = (0.0, 0.0);
     }
@@ -191,6 +204,7 @@ impl Gauge {
             delay_mean: progress.delay_mean,
             delay_min: progress.delay_min,
         });
+        self.sounding.on_report(progress);
         let share = progress.lost as f64 / (progress.bytes + progress.lost).max(1) as f64;
         // What is lost while a queue stands, it overflowed with.
         if self.standing < OVERFLOW + 2.0 * self.jitter {

@@ -7,8 +7,12 @@ use crate::time::Span;
 pub(crate) struct Progress {
     /// Bytes that arrived since the feedback before.
     pub(crate) bytes: u64,
+    /// Bytes that arrived on the path so far.
+    pub(crate) arrived: u64,
     /// The peer's clock when the newest of them arrived, low half.
     pub(crate) received_at: u32,
+    /// How many bytes the delays are of, fewer where a report was lost.
+    pub(crate) fresh: u64,
     pub(crate) delay_mean: i64,
     pub(crate) delay_min: i64,
     /// Bytes found lost with this feedback.

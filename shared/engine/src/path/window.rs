@@ -31,6 +31,8 @@ pub(crate) struct Window {
     capacity: f64,
     /// By how much that grows in the next round trip, if nothing speaks against it.
     growth: f64,
+    /// Bytes a second that were seen to arrive of late without leaving a queue.
+    proved: f64,
     /// Growing by doubling, until a queue shows.
     start: bool,
     /// Since when a queue has been seen in the start.
@@ -57,6 +59,7 @@ impl Window {
             pace: 0.0,
             capacity: 0.0,
             growth: GROWTH_MIN,
+            proved: 0.0,
             start: true,
             start_queue: None,
             hurry_until: Time::ZERO,
@@ -95,6 +98,13 @@ impl Window {
     /// Bytes a second that arrive.
     pub(crate) fn rate(&self) -> u64 {
         self.gauge.rate() as u64
+    }
+
+    /// Bytes a second that the path carries, as far as anything is known of it: before it was used, by how
+    /// the first few datagrams came out of it. 0 if nothing is.
+    pub(crate) fn carries(&self) -> f64 {
+        let seen = if self.start { 0.0 } else { self.capacity };
+        self.gauge.sounded().max(seen)
     }
 
     /// The rate to send at, in bytes a second. Before the first report, and with a window set by
@@ -241,8 +251,11 @@ impl Window {
             return;
         }
         let since = *self.start_queue.get_or_insert(now);
-        let stays = self.limited > 0.5 && now.since(since) >= progress.rtt;
-        if stays || self.gauge.rate() > 0.5 * self.capacity {
+        let stays = now.since(since) >= progress.rtt.max(STAYS_MIN);
+        let clear = self.gauge.standing() > CLEAR * self.target();
+        let rate = self.gauge.rate();
+        let credible = stays || clear || rate > 0.5 * self.gauge.sounded();
+        if stays && self.limited > 0.5 || credible && rate > 0.5 * self.capacity {
             self.start = false;
             self.capacity = self.capacity.min(self.gauge.rate().max(0.5 * self.capacity));
         }
@@ -254,13 +267,31 @@ impl Window {
         let rate = self.gauge.rate();
         let horizon = self.gauge.horizon(progress.rtt);
         let gain = (elapsed.0 as f64 / horizon.0 as f64).min(0.5);
-        if self.gauge.is_busy() || rate > self.capacity {
-            self.capacity += gain * (rate - self.capacity);
+        let clear = self.gauge.standing() > CLEAR * self.target();
+        let busy = self.gauge.is_busy() && (clear || self.limited > 0.3);
+        if busy || rate > self.capacity {
+            let learnt = self.capacity + gain * (rate - self.capacity);
+            let floor = if clear { 0.0 } else { self.proved.min(self.capacity) };
+            self.capacity = learnt.max(floor);
         }
-        if self.gauge.standing() >= 0.5 * self.target() {
-            self.growth = (self.growth * (1.0 - gain)).max(GROWTH_MIN);
+        self.proved *= 1.0 - (elapsed.as_secs_f64() / PROVED).min(1.0);
+        if self.gauge.standing() < 0.5 * self.target() {
+            self.proved = self.proved.max(rate);
+        } else if clear {
+            self.proved = self.proved.min(self.capacity);
+        }
+        if busy {
+            let after = if clear { CORRECTED / 10.0 } else { CORRECTED };
+            let share = (elapsed.as_secs_f64() / after).min(1.0);
+            self.gauge.correct_sounding(self.capacity, share);
+        }
+        let below = self.capacity < BELOW * self.gauge.sounded();
+        let (least, most) = if below { (GROWTH_MAX, 1.0) } else { (GROWTH_MIN, 0.5) };
+        if self.gauge.standing() >= most * self.target() {
+            self.growth = (self.growth * (1.0 - gain)).max(least);
             return;
         }
+        self.growth = self.growth.max(least);
         if self.limited <= 0.5 {
             return;
         }
@@ -399,6 +430,21 @@ const JITTERS_MOST: f64 = 3.0;
 
 /// Half of what a player of speech keeps back, in microseconds.
 const JITTER_TROUBLE: f64 = 10_000.0;
+
+/// Below this share of what the first datagrams showed, a path is taken to carry more.
+const BELOW: f64 = 0.7;
+
+/// Jitter of a radio may stay for so long and be no queue.
+const STAYS_MIN: Span = Span::millis(40);
+
+/// A queue so many times its target is no jitter that comes and goes slowly.
+const CLEAR: f64 = 2.0;
+
+/// Seconds for which it counts that a path carried something without a queue.
+const PROVED: f64 = 4.0;
+
+/// Seconds of a queue after which what is measured counts in the place of what the first datagrams showed.
+const CORRECTED: f64 = 2.0;
 
 /// What is sent to see whether a queue goes, as a share of what the path carries.
 const TRIAL: f64 = 0.7;

@@ -14,10 +14,13 @@ impl Scheduler for Split {
     fn select(&self, packet: &PacketView, paths: &[PathView]) -> Choice {
         let some = eligible(packet, paths).any(|path| !path.far);
         let usable = || eligible(packet, paths).filter(|path| !some || !path.far);
-        let ready = usable().filter(|path| path.room).min_by_key(|path| path.delay);
+        let lead = usable().find(|path| packet.lead == Some(path.id));
+        let delay = |path: &PathView| path.delay.max(lead.map_or(Span::ZERO, |lead| lead.delay));
+        let rank = |path: &&PathView| (delay(path), packet.lead != Some(path.id));
+        let ready = usable().filter(|path| path.room).min_by_key(rank);
         let Some(ready) = ready else { return Choice::Wait };
-        let best = usable().map(|path| path.delay + path.wait).min();
-        let patient = best.is_some_and(|best| best + MARGIN < ready.delay);
+        let best = usable().map(|path| delay(path) + path.wait).min();
+        let patient = best.is_some_and(|best| best + MARGIN < delay(ready));
         if patient && !packet.backlogged { Choice::Wait } else { Choice::One(ready.id) }
     }
 }
@@ -32,7 +35,7 @@ mod tests {
 
     #[test]
     fn a_packet_waits_for_the_fast_path_if_it_arrives_earlier_that_way() {
-        let short = PacketView { len: 1000, backlogged: false, copy: false };
+        let short = PacketView { len: 1000, backlogged: false, copy: false, lead: None };
         let fast = PathView { room: false, wait: Span::millis(3), ..path(0, 0) };
         let slow = PathView { delay: Span::millis(20), ..path(1, 0) };
         assert_eq!(Split.select(&short, &[fast, slow]), Choice::Wait);
@@ -43,7 +46,7 @@ mod tests {
 
     #[test]
     fn a_standing_queue_uses_whatever_has_room() {
-        let standing = PacketView { len: 1000, backlogged: true, copy: false };
+        let standing = PacketView { len: 1000, backlogged: true, copy: false, lead: None };
         let fast = PathView { room: false, wait: Span::millis(3), ..path(0, 0) };
         let slow = PathView { delay: Span::millis(20), ..path(1, 0) };
 
@@ -51,8 +54,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_led_by_a_far_path_takes_nearer_ones_only_beside_it() {
+        let led = PacketView { len: 1000, backlogged: false, copy: false, lead: Some(PathId(1)) };
+        let far = PathView { delay: Span::millis(20), ..path(1, 0) };
+        assert_eq!(Split.select(&led, &[path(0, 0), far]), Choice::One(PathId(1)));
+
+        let full = PathView { room: false, wait: Span::millis(3), ..far };
+        assert_eq!(Split.select(&led, &[path(0, 0), full]), Choice::One(PathId(0)));
+        let farther = PathView { delay: Span::millis(40), ..path(2, 0) };
+        assert_eq!(Split.select(&led, &[full, farther]), Choice::Wait);
+        assert_eq!(Split.select(&led, &[path(0, 0)]), Choice::One(PathId(0)), "the lead is away");
+    }
+
+    #[test]
     fn a_path_too_far_behind_for_order_carries_something_only_if_no_other_can() {
-        let standing = PacketView { len: 1000, backlogged: true, copy: false };
+        let standing = PacketView { len: 1000, backlogged: true, copy: false, lead: None };
         let fast = PathView { room: false, ..path(0, 0) };
         let far = PathView { far: true, ..path(1, 0) };
 
@@ -62,7 +78,7 @@ mod tests {
 
     #[test]
     fn a_path_that_cannot_carry_the_size_is_left_out() {
-        let large = PacketView { len: 1400, backlogged: true, copy: false };
+        let large = PacketView { len: 1400, backlogged: true, copy: false, lead: None };
         let narrow = PathView { packet_max: 1300, ..path(0, 0) };
 
         assert_eq!(Split.select(&large, &[narrow, path(1, 0)]), Choice::One(PathId(1)));

@@ -58,8 +58,8 @@ pub struct Report {
     pub delay_min: i32,
     /// Bytes of datagrams received on the path in the session, modulo 2^32.
     pub bytes: u32,
-    /// Datagrams received on the path in the session, modulo 2^32.
-    pub datagrams: u32,
+    /// How many of them since the report before: those whose delays these are.
+    pub fresh: u32,
     /// Datagrams that arrived with a congestion mark (ECN CE), modulo 2^16.
     pub ce: u16,
     /// Which numbers arrived.
@@ -80,7 +80,7 @@ impl Report {
         out.extend(self.delay_mean.to_be_bytes());
         out.extend(self.delay_min.to_be_bytes());
         out.extend(self.bytes.to_be_bytes());
-        out.extend(self.datagrams.to_be_bytes());
+        out.extend(self.fresh.to_be_bytes());
         out.extend(self.ce.to_be_bytes());
         out.extend([self.ranges.count]);
         for (gap, len) in &self.ranges.runs[..usize::from(self.ranges.count)] {
@@ -113,7 +113,7 @@ impl Report {
             delay_mean: u32_at(13) as i32,
             delay_min: u32_at(17) as i32,
             bytes: u32_at(21),
-            datagrams: u32_at(25),
+            fresh: u32_at(25),
             ce: u16::from_be_bytes([fixed[29], fixed[30]]),
             ranges,
         };
@@ -135,14 +135,14 @@ mod tests {
             path in 0u8..16, epoch in 0u8..16, largest: u64, numbers: [u32; 5], ce: u16,
             runs in prop::collection::vec((any::<u16>(), 1u64..70_000), 1..RANGES_MAX),
         ) {
-            let [received_at, mean, min, bytes, datagrams] = numbers;
+            let [received_at, mean, min, bytes, fresh] = numbers;
             let mut ranges = Ranges::default();
             for (gap, len) in runs {
                 prop_assert!(ranges.push(u64::from(gap), len));
             }
             let report = Report {
                 path, epoch, largest, received_at, delay_mean: mean as i32, delay_min: min as i32,
-                bytes, datagrams, ce, ranges,
+                bytes, fresh, ce, ranges,
             };
             let mut wire = Vec::new();
             report.emit(&mut wire);

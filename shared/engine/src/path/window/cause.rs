@@ -168,6 +168,8 @@ mod tests {
         Progress {
             bytes: 10_000_u64.saturating_sub(lost),
             received_at: (step * 5_000) as u32,
+            arrived: u64::MAX,
+            fresh: 0,
             delay_mean: delay,
             delay_min: delay,
             lost,

@@ -23,6 +23,8 @@ fn no_report_upsets_the_window() {
             &Progress {
                 bytes: 1 << 31,
                 received_at: step as u32 * 31_000,
+                arrived: u64::MAX,
+                fresh: 0,
                 delay_mean: delay,
                 delay_min: delay,
                 lost: u64::from(u32::MAX),
@@ -48,6 +50,8 @@ fn an_idle_path_keeps_its_window() {
             &Progress {
                 bytes: 200,
                 received_at: (10_000_000 + step * 100_000) as u32,
+                arrived: u64::MAX,
+                fresh: 0,
                 delay_mean: 10_000,
                 delay_min: 10_000,
                 lost: 0,
@@ -84,6 +88,8 @@ fn a_path_with_a_standing_queue_is_paced_at_what_arrives() {
     let report = |at: u64, delay| Progress {
         bytes: 12_500_000 / 200,
         received_at: at as u32,
+        arrived: u64::MAX,
+        fresh: 0,
         delay_mean: delay,
         delay_min: delay,
         lost: 0,
@@ -131,6 +137,8 @@ fn drive(window: &mut Window, rate: u64, rtt: Span, steps: u64) -> Link {
             &Progress {
                 bytes: delivered as u64,
                 received_at: (index * step.0) as u32,
+                arrived: u64::MAX,
+                fresh: 0,
                 delay_mean: delay,
                 delay_min: delay,
                 lost: 0,

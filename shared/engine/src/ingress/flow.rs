@@ -1,0 +1,128 @@
+//! One flow's queue.
+
+use std::collections::VecDeque;
+
+use super::{Head, codel::Codel};
+use crate::{
+    class::{Class, FlowClass},
+    packet::{FlowKey, Headers, TCP},
+    path::PathId,
+    segment::Cut,
+    slots::SlotId,
+    time::Time,
+};
+
+/// One flow, or one of the last lane's share if there are more flows than lanes.
+#[derive(Debug)]
+pub(super) struct Flow {
+    pub(super) key: Option<FlowKey>,
+    pub(super) queue: VecDeque<Queued>,
+    pub(super) bytes: usize,
+    /// Whether it had all that it may have, and takes nothing until some of that is gone.
+    pub(super) full: bool,
+    pub(super) deficit: i32,
+    pub(super) listed: bool,
+    /// The lane sequence of the next segment.
+    pub(super) sequence: u32,
+    /// Where the lane's sequence began with this flow, until the peer knows it.
+    pub(super) first: Option<u32>,
+    /// Segments sent and not settled.
+    pub(super) outstanding: u32,
+    pub(super) active_at: Time,
+    pub(super) codel: Codel,
+    pub(super) class: FlowClass,
+    /// The path that leads it for as long as it lasts: a sender like BBR takes the shortest round trip
+    /// that it has seen for the flow's own.
+    pub(super) lead: Option<PathId>,
+    /// Packets so far, up to [`BEGINNING`].
+    packets: u8,
+}
+
+/// A packet that waits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Queued {
+    pub(super) since: Time,
+    pub(super) slot: SlotId,
+    pub(super) next: u16,
+    pub(super) cut: Cut,
+    pub(super) class: Class,
+    /// Whether it takes the flow's lead.
+    pub(super) led: bool,
+}
+
+impl Flow {
+    pub(super) fn new(now: Time) -> Self {
+        Self {
+            key: None,
+            queue: VecDeque::new(),
+            bytes: 0,
+            full: false,
+            deficit: 0,
+            listed: false,
+            sequence: 0,
+            first: None,
+            outstanding: 0,
+            active_at: now,
+            codel: Codel::default(),
+            class: FlowClass::default(),
+            lead: None,
+            packets: 0,
+        }
+    }
+
+    /// Another flow begins in its place.
+    pub(super) fn begin(&mut self, lead: Option<PathId>) {
+        (self.lead, self.packets) = (lead, 0);
+    }
+
+    /// Whether the flow's next packet, of this class, is led. What may become a transfer is from its first
+    /// packets on; not so what is small or only acknowledges, for that has an answer to wait for.
+    pub(super) fn is_led(&mut self, class: Class, headers: &Headers) -> bool {
+        let begins = self.packets < BEGINNING;
+        self.packets = (self.packets + 1).min(BEGINNING);
+        match class {
+            Class::RealTime => false,
+            Class::Bulk | Class::Scavenger => true,
+            Class::Interactive if !self.class.is_guessed() => false,
+            Class::Interactive if headers.protocol == TCP => {
+                headers.accepts || headers.len > SMALL || begins && self.packets > 1
+            }
+            Class::Interactive => headers.len >= DATAGRAM_MIN,
+        }
+    }
+
+    /// The segment at the head, if the flow may send in this turn.
+    pub(super) fn head(&self, index: u16) -> Option<Head> {
+        let queued = self.queue.front().filter(|_| self.deficit > 0)?;
+        Some(Head {
+            flow: index,
+            slot: queued.slot,
+            index: queued.next,
+            len: queued.cut.len(queued.next),
+            class: queued.class,
+            keeps_time: self.class.keeps_time(),
+            lead: self.lead.filter(|_| queued.led),
+        })
+    }
+
+    /// Goes on behind the segment at the head. Returns whether it was its packet's last.
+    pub(super) fn pass(&mut self, len: usize) -> bool {
+        let Some(queued) = self.queue.front_mut() else { return false };
+        queued.next += 1;
+        let last = queued.next == queued.cut.count;
+        if last {
+            self.queue.pop_front();
+        }
+        self.bytes = if self.queue.is_empty() { 0 } else { self.bytes.saturating_sub(len) };
+        last
+    }
+}
+
+/// The first few packets of a connection show nothing of what it is for.
+const BEGINNING: u8 = 5;
+
+/// What somebody types, and all acknowledgements, with headers.
+const SMALL: usize = 120;
+
+/// QUIC fills its datagrams to this at least where it wants to know the path (RFC 9000, 14.1).
+const DATAGRAM_MIN: usize = 1200;

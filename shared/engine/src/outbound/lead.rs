@@ -1,0 +1,76 @@
+//! Which path leads what has to be in order.
+//!
+//! A flow is as slow as the slowest path that it uses, and a sender such as BBR has never more on its way than
+//! twice what fits into the *shortest* round trip it has seen. If a flow began on a near and narrow path,
+//! such a sender would stay there for good, however much the others carry. So a flow begins, and stays, with
+//! the path that carries most, as if none were nearer; nearer ones help where that one is full.
+
+use super::{Outbound, path::Path};
+use crate::{
+    inbound::HOLD_MAX,
+    path::{PathId, PathState},
+    time::{Span, Time},
+    trial::Ablation,
+    wire::message::BACKUP,
+};
+
+impl Outbound {
+    /// Finds the path that leads flows that begin from now on.
+    pub(super) fn review_lead(&mut self, now: Time) {
+        if self.trial.has(Ablation::NoLead) {
+            return;
+        }
+        let lead = self.find_lead(now);
+        if self.lead != lead {
+            self.lead = lead;
+            self.ingress.set_lead(lead);
+        }
+    }
+
+    fn find_lead(&self, now: Time) -> Option<PathId> {
+        let up = || self.paths.iter().flatten().filter(|path| path.state == PathState::Up);
+        let primary = up().any(|path| path.rank < BACKUP);
+        let free = up().any(|path| !path.metered && (path.rank < BACKUP || !primary));
+        let (soonest, repair) = self.nearest();
+        let fits = |path: &&Path| {
+            (path.rank < BACKUP || !primary)
+                && (!path.metered || !free)
+                && path.straggle(soonest, repair) <= HOLD_MAX
+                && !path.worth.is_denied(now)
+        };
+        let candidates = || up().map(|path| &**path).filter(fits);
+        let least = |path: &Path| path.window.delay_least().unwrap_or(soonest);
+        // What nothing is known of may be as good as any.
+        let known = |path: &Path| path.window.carries();
+        let best = candidates().map(known).fold(0.0, f64::max);
+        let carries = |path: &Path| if known(path) > 0.0 { known(path) } else { best };
+        let value = |path: &Path| {
+            let held = if self.lead == Some(path.id) { HELD } else { 1.0 };
+            let later = path.window.delay_most().unwrap_or(soonest) - soonest;
+            let rtt = path.rtt.minimum().unwrap_or(path.rtt.smoothed());
+            let brings = candidates().map(|other| {
+                let beyond = (least(other) - least(path)).max(0) as f64 / rtt.0.max(1) as f64;
+                let reached = BEYOND * ((REACH - beyond) / (REACH - REACH_WHOLE)).clamp(0.0, 1.0);
+                carries(other) * if beyond > 0.0 { reached } else { 1.0 }
+            });
+            held * brings.sum::<f64>() / (1.0 + later as f64 / HALVED.0 as f64)
+        };
+        let best = candidates().max_by(|a, b| value(a).total_cmp(&value(b)))?;
+        (value(best) > 0.0).then_some(best.id)
+    }
+}
+
+/// A path that is so much farther has to bring twice as much to be as good.
+const HALVED: Span = Span::millis(35);
+
+/// What a path that is farther than the lead counts for: a sender that leaves its start at the first queue does so
+/// before it has come to that path.
+const BEYOND: f64 = 0.5;
+
+/// How much farther than the lead a path may be, in round trips of the lead, to be used whole and at all: a BBR has
+/// two round trips on its way, and needs some of that for what comes late.
+const REACH_WHOLE: f64 = 0.4;
+const REACH: f64 = 0.9;
+
+/// By how much another path has to be better.
+const HELD: f64 = 1.25;
