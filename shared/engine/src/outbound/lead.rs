@@ -56,7 +56,11 @@ impl Outbound {
             held * brings.sum::<f64>() / (1.0 + later as f64 / HALVED.0 as f64)
         };
         let best = candidates().max_by(|a, b| value(a).total_cmp(&value(b)))?;
-        (value(best) > 0.0).then_some(best.id)
+        // Where it is the nearest, or may be, no flow has to be led.
+        let nearest = candidates().min_by_key(|path| least(path))?;
+        let unsure = (nearest.window.delay_most().unwrap_or(soonest) - least(nearest)) / 2;
+        let behind = least(best) - least(nearest);
+        (value(best) > 0.0 && behind > unsure + NEAR.0 as i64).then_some(best.id)
     }
 }
 
@@ -71,6 +75,9 @@ const BEYOND: f64 = 0.5;
 /// two round trips on its way, and needs some of that for what comes late.
 const REACH_WHOLE: f64 = 0.4;
 const REACH: f64 = 0.9;
+
+/// A path that is nearer by less, and by less than its jitter makes unsure, is no nearer.
+const NEAR: Span = Span::millis(3);
 
 /// By how much another path has to be better.
 const HELD: f64 = 1.25;
