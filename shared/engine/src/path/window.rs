@@ -33,6 +33,8 @@ pub(crate) struct Window {
     growth: f64,
     /// Bytes a second that were seen to arrive of late without leaving a queue.
     proved: f64,
+    /// Whether the path was once found to carry about what its first datagrams showed.
+    reached: bool,
     /// Growing by doubling, until a queue shows.
     start: bool,
     /// Since when a queue has been seen in the start.
@@ -60,6 +62,7 @@ impl Window {
             capacity: 0.0,
             growth: GROWTH_MIN,
             proved: 0.0,
+            reached: false,
             start: true,
             start_queue: None,
             hurry_until: Time::ZERO,
@@ -167,6 +170,7 @@ impl Window {
     pub(crate) fn on_new_route(&mut self) {
         self.gauge.on_new_route();
         self.queued_since = None;
+        self.reached = false;
         self.start = true;
     }
 
@@ -285,7 +289,8 @@ impl Window {
             let share = (elapsed.as_secs_f64() / after).min(1.0);
             self.gauge.correct_sounding(self.capacity, share);
         }
-        let below = self.capacity < BELOW * self.gauge.sounded();
+        self.reached |= !self.start && self.capacity >= BELOW * self.gauge.sounded();
+        let below = !self.reached && self.capacity < BELOW * self.gauge.sounded();
         let (least, most) = if below { (GROWTH_MAX, 1.0) } else { (GROWTH_MIN, 0.5) };
         if self.gauge.standing() >= most * self.target() {
             self.growth = (self.growth * (1.0 - gain)).max(least);
