@@ -155,6 +155,8 @@ pub struct PathDirection {
     pub pace_bit_s: Option<u64>,
     /// What the path carries as far as is known, counted in the same way.
     pub capacity_bit_s: Option<u64>,
+    /// Whether transfers begin on it although another path is nearer.
+    pub leads: Option<bool>,
     /// Share of the bytes that was lost in the last seconds under load, from 0 to 1.
     pub loss_lately: Option<f64>,
     /// Whether as much would be lost if less were sent.

@@ -146,6 +146,7 @@ mod tests {
             ports: 0,
             fragment: false,
             unbreakable: true,
+            accepts: false,
         }
     }
 }

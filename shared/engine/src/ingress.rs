@@ -99,7 +99,6 @@ impl Ingress {
         if flow.full {
             return false;
         }
-        flow.lead = flow.lead.or(self.lead);
         let led = own && flow.is_led(class, headers);
         flow.queue.push_back(Queued { since: now, slot, next: 0, cut, class, led });
         flow.bytes += len;

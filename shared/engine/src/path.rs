@@ -11,6 +11,7 @@ pub(crate) mod memory;
 pub(crate) mod mtu;
 mod policer;
 pub(crate) mod progress;
+mod proof;
 mod rival;
 pub(crate) mod rtt;
 pub(crate) mod sent;
@@ -129,8 +130,11 @@ pub struct PathSnapshot {
     pub jitter: Span,
     /// Bytes a second that it is sent at most.
     pub pace: u64,
-    /// Bytes a second that it carries, as far as is known; 0 before the first report.
+    /// Bytes a second that it carries, as far as is known: before it was used, by how the first datagrams came out
+    /// of it. 0 if nothing is known.
     pub capacity: u64,
+    /// Whether it leads flows that begin, although another is nearer.
+    pub leads: bool,
     /// The share of bytes that was lost in the last seconds under load, from 0 to 1.
     pub lost: f64,
     /// Whether as much would be lost if less were sent.

@@ -97,6 +97,8 @@ fn run_turn(
     let topology = Topology { seed, ..Topology::of(scenario.links.clone()) };
     let tunnel = Tunnel::up(&topology, &options(scenario, &place.options))?;
     tunnel.wait_paths_up(scenario.links.len())?;
+    // As in virtual time: what the first datagrams show of the paths is known by then.
+    place.stop.sleep(REST)?;
     let ends = Ends::through_tunnel(case.way, scenario.family);
     if scenario.primed {
         bulk_goodput(&tunnel.lab, &ends, case.sender, PRIME_SECONDS, &place.stop)?;

@@ -8,6 +8,7 @@ mod sim {
     mod flaps;
     mod flood;
     mod idle;
+    mod lead;
     mod links;
     mod metered;
     mod model;

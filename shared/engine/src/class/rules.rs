@@ -154,6 +154,7 @@ mod tests {
             ports: 0,
             fragment: false,
             unbreakable: true,
+            accepts: false,
         }
     }
 

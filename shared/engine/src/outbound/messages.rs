@@ -132,11 +132,18 @@ impl Outbound {
         }
     }
 
-    /// Takes up a report; it replaces an older one about the same.
-    pub(super) fn take_report(&mut self, report: Report) {
+    /// Takes up a report; it replaces an older one about the same. The delays are those of the larger part.
+    pub(super) fn take_report(&mut self, mut report: Report) {
         let same = |r: &Report| (r.path, r.epoch) == (report.path, report.epoch);
         match self.reports.iter().position(same) {
-            Some(at) => self.reports[at] = report,
+            Some(at) => {
+                let before = self.reports[at];
+                if before.fresh > report.fresh {
+                    report.fresh = before.fresh;
+                    (report.delay_mean, report.delay_min) = (before.delay_mean, before.delay_min);
+                }
+                self.reports[at] = report;
+            }
             None if self.reports.len() < REPORTS_MAX => self.reports.push_back(report),
             None => {}
         }

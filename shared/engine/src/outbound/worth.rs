@@ -151,10 +151,26 @@ mod tests {
 
     #[test]
     fn one_that_adds_something_after_a_while_stays() {
-        assert!(
-            run(&mut Worth::default(), 0..120, |second| if second < 2 { 0.4 } else { 1.4 })
-                .is_empty()
-        );
+        let grows = |second| if second < 3 { 0.6 } else { 1.4 };
+        assert!(run(&mut Worth::default(), 0..120, grows).is_empty());
+    }
+
+    #[test]
+    fn one_that_takes_most_of_what_there_was_is_left_out_soon() {
+        assert_eq!(run(&mut Worth::default(), 0..10, |_| 0.3), [2]);
+        let acknowledgements = run(&mut Worth::default(), 0..30, |_| 0.02);
+        assert!(acknowledgements.is_empty(), "{acknowledgements:?}");
+    }
+
+    #[test]
+    fn one_that_carries_little_for_how_far_it_is_is_not_tried_first() {
+        let mut worth = Worth::default();
+        worth.judge(Time(1), false, true, 0, 1e6);
+        assert!(worth.is_denied(Time(2)));
+
+        let share = |ms| price(Span::millis(ms));
+        assert!(share(20) < 0.001 && share(50) < 0.1, "the spread that most pairs have");
+        assert!(share(90) > 0.22 && share(150) > 0.5);
     }
 
     /// The seconds in which a path begins to be left out, given what arrives of what the near one carries.

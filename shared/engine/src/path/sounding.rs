@@ -36,8 +36,8 @@ impl Sounding {
         if self.done {
             return;
         }
-        let began = *self.began.get_or_insert(progress.arrived - progress.bytes);
-        if progress.arrived - began > TRAIN || self.reports.len() == REPORTS_MAX {
+        let began = *self.began.get_or_insert(progress.arrived.saturating_sub(progress.bytes));
+        if progress.arrived.saturating_sub(began) > TRAIN || self.reports.len() == REPORTS_MAX {
             (self.done, self.reports) = (true, VecDeque::new());
             return;
         }
@@ -45,7 +45,10 @@ impl Sounding {
         let spread = progress.delay_mean.saturating_sub(progress.delay_min).max(0) as u64;
         let within = Some((progress.fresh, spread * 2));
         let since = |&(before, had)| {
-            (progress.arrived - had, u64::from(progress.received_at.wrapping_sub(before)))
+            (
+                progress.arrived.saturating_sub(had),
+                u64::from(progress.received_at.wrapping_sub(before)),
+            )
         };
         let all = self.reports.iter().map(since).chain(within);
         let enough = all.filter(|&(came, span)| came >= ENOUGH && span > 0);
@@ -65,3 +68,52 @@ const ENOUGH: u64 = 4 * 1400;
 const RATE_MAX: f64 = 125e6;
 
 const REPORTS_MAX: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_train_tells_what_the_path_carries_in_one_report_or_in_many() {
+        // 10 datagrams of 1400 bytes, one each 1.12 ms: 10 Mbit/s.
+        let mut whole = Sounding::default();
+        whole.on_report(&report(14_000, 14_000, 10_080, 5040));
+        assert!((1.2e6..1.5e6).contains(&whole.rate()), "{}", whole.rate());
+
+        let mut parts = Sounding::default();
+        for part in 1..=5 {
+            parts.on_report(&report(2800 * part, 2800, 2240 * part as u32, 560));
+        }
+        assert!((1.2e6..1.4e6).contains(&parts.rate()), "{}", parts.rate());
+    }
+
+    #[test]
+    fn what_comes_after_the_train_says_nothing() {
+        let mut sounding = Sounding::default();
+        sounding.on_report(&report(14_000, 14_000, 10_080, 5040));
+        let before = sounding.rate();
+        sounding.on_report(&report(100_000, 86_000, 10_180, 10));
+        sounding.on_report(&report(110_000, 10_000, 10_280, 10));
+        assert_eq!(sounding.rate(), before);
+
+        sounding.correct(0.0, 0.5);
+        assert_eq!(sounding.rate(), before / 2.0);
+    }
+
+    /// A report of what has arrived, how much of it is new, when, and how late it was beyond the first.
+    fn report(arrived: u64, bytes: u64, received_at: u32, later: i64) -> Progress {
+        Progress {
+            bytes,
+            arrived,
+            received_at,
+            fresh: bytes,
+            delay_mean: 10_000 + later,
+            delay_min: 10_000,
+            lost: 0,
+            marked: false,
+            repairs: true,
+            rtt: Span::millis(20),
+            rtt_min: Span::millis(20),
+        }
+    }
+}

@@ -11,6 +11,7 @@ use super::{
     memory::PathMemory,
     policer::{Loss, Policer},
     progress::Progress,
+    proof::Proof,
     rival::{Look, Rival, Stance},
 };
 use crate::time::{Span, Time};
@@ -31,10 +32,7 @@ pub(crate) struct Window {
     capacity: f64,
     /// By how much that grows in the next round trip, if nothing speaks against it.
     growth: f64,
-    /// Bytes a second that were seen to arrive of late without leaving a queue.
-    proved: f64,
-    /// Whether the path was once found to carry about what its first datagrams showed.
-    reached: bool,
+    proof: Proof,
     /// Growing by doubling, until a queue shows.
     start: bool,
     /// Since when a queue has been seen in the start.
@@ -61,8 +59,7 @@ impl Window {
             pace: 0.0,
             capacity: 0.0,
             growth: GROWTH_MIN,
-            proved: 0.0,
-            reached: false,
+            proof: Proof::default(),
             start: true,
             start_queue: None,
             hurry_until: Time::ZERO,
@@ -170,7 +167,7 @@ impl Window {
     pub(crate) fn on_new_route(&mut self) {
         self.gauge.on_new_route();
         self.queued_since = None;
-        self.reached = false;
+        self.proof = Proof::default();
         self.start = true;
     }
 
@@ -275,23 +272,18 @@ impl Window {
         let busy = self.gauge.is_busy() && (clear || self.limited > 0.3);
         if busy || rate > self.capacity {
             let learnt = self.capacity + gain * (rate - self.capacity);
-            let floor = if clear { 0.0 } else { self.proved.min(self.capacity) };
+            let floor = if clear { 0.0 } else { self.proof.carried().min(self.capacity) };
             self.capacity = learnt.max(floor);
         }
-        self.proved *= 1.0 - (elapsed.as_secs_f64() / PROVED).min(1.0);
-        if self.gauge.standing() < 0.5 * self.target() {
-            self.proved = self.proved.max(rate);
-        } else if clear {
-            self.proved = self.proved.min(self.capacity);
-        }
+        let empty = self.gauge.standing() < 0.5 * self.target();
+        self.proof.on_report(elapsed, rate, empty, clear.then_some(self.capacity));
         if busy {
             let after = if clear { CORRECTED / 10.0 } else { CORRECTED };
             let share = (elapsed.as_secs_f64() / after).min(1.0);
             self.gauge.correct_sounding(self.capacity, share);
         }
-        self.reached |= !self.start && self.capacity >= BELOW * self.gauge.sounded();
-        let below = !self.reached && self.capacity < BELOW * self.gauge.sounded();
-        let (least, most) = if below { (GROWTH_MAX, 1.0) } else { (GROWTH_MIN, 0.5) };
+        let short = self.proof.is_short(self.capacity, self.gauge.sounded(), self.start);
+        let (least, most) = if short { (GROWTH_MAX, 1.0) } else { (GROWTH_MIN, 0.5) };
         if self.gauge.standing() >= most * self.target() {
             self.growth = (self.growth * (1.0 - gain)).max(least);
             return;
@@ -436,17 +428,11 @@ const JITTERS_MOST: f64 = 3.0;
 /// Half of what a player of speech keeps back, in microseconds.
 const JITTER_TROUBLE: f64 = 10_000.0;
 
-/// Below this share of what the first datagrams showed, a path is taken to carry more.
-const BELOW: f64 = 0.7;
-
 /// Jitter of a radio may stay for so long and be no queue.
 const STAYS_MIN: Span = Span::millis(40);
 
 /// A queue so many times its target is no jitter that comes and goes slowly.
 const CLEAR: f64 = 2.0;
-
-/// Seconds for which it counts that a path carried something without a queue.
-const PROVED: f64 = 4.0;
 
 /// Seconds of a queue after which what is measured counts in the place of what the first datagrams showed.
 const CORRECTED: f64 = 2.0;

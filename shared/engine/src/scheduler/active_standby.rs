@@ -20,7 +20,7 @@ mod tests {
 
     #[test]
     fn the_lowest_rank_carries_everything_even_while_it_is_full() {
-        let packet = PacketView { len: 100, backlogged: true, copy: false };
+        let packet = PacketView { len: 100, backlogged: true, copy: false, lead: None };
         let active = PathView { room: false, ..path(1, 3) };
 
         assert_eq!(

@@ -35,7 +35,7 @@ mod tests {
 
     #[test]
     fn a_copy_goes_where_it_is_useful_and_free() {
-        let packet = PacketView { len: 200, backlogged: true, copy: true };
+        let packet = PacketView { len: 200, backlogged: true, copy: true, lead: None };
         let second = PathView { delay: Span::millis(20), ..path(1, 0) };
         let select = |second: PathView| Adaptive.select(&packet, &[path(0, 0), second]);
 

@@ -35,7 +35,7 @@ mod tests {
     use super::{super::tests::path, *};
     use crate::path::PathId;
 
-    const PACKET: PacketView = PacketView { len: 100, backlogged: false, copy: false };
+    const PACKET: PacketView = PacketView { len: 100, backlogged: false, copy: false, lead: None };
 
     #[test]
     fn both_paths_carry_a_packet_and_the_copy_waits_for_room_a_little() {

@@ -17,7 +17,7 @@ mod tests {
 
     #[test]
     fn a_standing_queue_is_no_reason_for_the_slow_path() {
-        let standing = PacketView { len: 1000, backlogged: true, copy: false };
+        let standing = PacketView { len: 1000, backlogged: true, copy: false, lead: None };
         let fast = PathView { room: false, wait: Span::millis(3), ..path(0, 0) };
         let slow = PathView { delay: Span::millis(20), ..path(1, 0) };
 

@@ -59,8 +59,8 @@ fn carrier_death(name: &str, link: usize) -> Scenario {
     scenario.events[0].change = Happening::Carrier(Switch::Off);
     scenario.is_main = false;
     scenario.limits.retain(|limit| limit.figure == Figure::StreamLost);
-    // What was on its way arrives 20 ms later by the other link.
-    scenario.holds([Limit::at_most(Figure::GapWorst, 30.0)])
+    // What was on its way is sent again by the other link, and takes 30 ms there.
+    scenario.holds([Limit::at_most(Figure::GapWorst, 35.0)])
 }
 
 /// The same with jitter on the link that stays.

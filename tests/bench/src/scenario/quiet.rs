@@ -16,8 +16,8 @@ fn quiet() -> Scenario {
         senders: vec![Sender::None],
         ..Scenario::bulk("quiet", flagship::clean())
     };
-    // A probe and an answer each way in five seconds, and what keeps the control connection alive.
-    scenario.holds([Limit::at_most(Figure::Idle, 100.0)])
+    // A probe, an answer and reports about both each way in five seconds, and what keeps the control connection alive.
+    scenario.holds([Limit::at_most(Figure::Idle, 200.0)])
 }
 
 /// 20 Mbit/s over a lone link that costs by the byte.

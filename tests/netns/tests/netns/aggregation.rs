@@ -1,7 +1,10 @@
 //! One flow over several links.
 
+use std::time::Duration;
+
 use lab::{LinkSpec, SharedBottleneck, Topology};
-use netns::{Options, Tunnel};
+use netns::{Options, Tunnel, eventually};
+use shared::status::{Path, PathDirection, Snapshot};
 
 use crate::traffic::{Way, figure, tcp_goodput};
 
@@ -32,6 +35,49 @@ fn one_tcp_flow_over_two_links_beats_the_better_one_by_15_percent() {
     }
     figure("aggregate-worst-gain", worst, "x better link");
     assert!(worst >= 1.15, "{worst}");
+}
+
+#[test]
+fn an_inner_bbr_gets_past_a_near_and_narrow_link() {
+    let links = [LinkSpec::new("dsl", 6, 16), LinkSpec::new("lte", 90, 100)];
+    let tunnel = Tunnel::up(&Topology::of(links), &Options::default()).expect("a tunnel");
+    tunnel.wait_paths_up(2).expect("paths");
+    // Both ends have to know what the links carry, by the first probes.
+    eventually(Duration::from_secs(3), || {
+        let leads = |status: Snapshot, of: fn(&Path) -> &PathDirection| {
+            let paths = status.sessions.iter().flat_map(|session| &session.paths);
+            paths.filter(|path| of(path).leads == Some(true)).count() == 1
+        };
+        let client = leads(tunnel.client_status()?, |path| &path.up);
+        Ok(client && leads(tunnel.server_status()?, |path| &path.down))
+    })
+    .expect("a lead at both ends");
+    for status in [tunnel.client_status(), tunnel.server_status()] {
+        let status = status.expect("a status");
+        for path in status.sessions.iter().flat_map(|session| &session.paths) {
+            println!(
+                "DBG {} {:?} {:?} / {:?} {:?}",
+                path.link,
+                path.up.leads,
+                path.up.capacity_bit_s,
+                path.down.leads,
+                path.down.capacity_bit_s
+            );
+        }
+    }
+    for way in Way::BOTH {
+        let share = tcp_goodput(&tunnel.lab, way, "bbr", SECONDS) / (96.0 * 1386.0 / 1500.0);
+        figure(&format!("near-and-narrow-{way:?}"), share, "of reachable");
+        let status = tunnel.server_status().expect("a status");
+        for path in status.sessions.iter().flat_map(|session| &session.paths) {
+            println!(
+                "DBG2 {way:?} {} {:?} {:?}",
+                path.link, path.down.leads, path.down.capacity_bit_s
+            );
+        }
+        assert!(share > 0.5, "{share}");
+    }
+    tunnel.end().expect("a good end");
 }
 
 #[test]

@@ -66,6 +66,7 @@ impl Run {
         let mut world = World::new(WorldConfig {
             links,
             metered: if seed.is_multiple_of(3) { vec![0] } else { Vec::new() },
+            is_v6: false,
             mode: Mode::ALL[random.random_range(0..Mode::ALL.len())],
             trial: engine::Trial::default(),
             epoch_limits,

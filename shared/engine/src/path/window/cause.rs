@@ -48,11 +48,6 @@ impl Window {
         Span(self.gauge.jitter() as u64)
     }
 
-    /// Bytes a second that the path carries, as far as is known.
-    pub(crate) fn capacity(&self) -> u64 {
-        self.capacity as u64
-    }
-
     /// The share of bytes that was lost in the last seconds under load.
     pub(crate) fn lost(&self) -> f64 {
         self.gauge.lost_long()

@@ -1,0 +1,51 @@
+//! Links of which the one that carries most is not the nearest, or is hard to know.
+
+use lab::link::{Jitter, JitterLaw, LinkConfig};
+use sim::flow::Congestion;
+use sim::world::{CLIENT, SERVER, World, WorldConfig};
+
+use super::scene::{self, opened};
+
+#[test]
+fn an_inner_bbr_gets_past_a_near_and_narrow_link() {
+    // Twice what fits into the shortest round trip is all that it ever sends: 17 ms of 6 Mbit/s.
+    for from in [CLIENT, SERVER] {
+        let links = vec![LinkConfig::mbit(90, 60_000), LinkConfig::mbit(6, 8_000)];
+        let mut world = opened(WorldConfig::symmetric(links, 21));
+        let goodput = goodput(&mut world, from, Congestion::Bbr);
+        println!("from {from}: {goodput:.1} of 96 Mbit/s");
+        assert!(goodput > 0.8 * 90.0, "{goodput} Mbit/s");
+    }
+}
+
+#[test]
+fn a_far_link_that_brings_little_is_left_alone_from_the_beginning() {
+    for (seed, congestion) in [(22, Congestion::Cubic), (23, Congestion::Bbr)] {
+        let links = vec![LinkConfig::mbit(60, 8_000), LinkConfig::mbit(8, 100_000)];
+        let mut world = opened(WorldConfig::symmetric(links, seed));
+        let goodput = goodput(&mut world, CLIENT, congestion);
+        println!("{congestion:?}: {goodput:.1} of 60 Mbit/s");
+        assert!(goodput > 0.9 * 60.0 * 0.92, "{goodput} Mbit/s");
+    }
+}
+
+#[test]
+fn a_delay_that_wanders_slowly_is_no_queue() {
+    // Redrawn each 57 ms, several round trips: for so long it looks like one.
+    for seed in 24..27 {
+        let law = JitterLaw::Held { interval_us: 57_000 };
+        let jitter = Jitter { sigma_us: 4_000, law };
+        let links = vec![LinkConfig { jitter, ..LinkConfig::mbit(100, 5_000) }];
+        let mut world = opened(WorldConfig::symmetric(links, seed));
+        let goodput = goodput(&mut world, CLIENT, Congestion::Bbr);
+        println!("seed {seed}: {goodput:.1} of 100 Mbit/s");
+        assert!(goodput > 50.0, "{goodput} Mbit/s");
+    }
+}
+
+/// What a flow carries from its fourth to its tenth second, in Mbit/s.
+fn goodput(world: &mut World, from: usize, congestion: Congestion) -> f64 {
+    let flow = scene::tcp(world, from, congestion, 1438);
+    world.run_for(4_000_000);
+    scene::goodput(world, flow, from, 6_000_000)
+}
