@@ -291,11 +291,21 @@ impl Program {
         let end = Instant::now() + time;
         while Instant::now() < end {
             if let Some(status) = self.child.try_wait()? {
+                self.hear_out();
                 return Ok(status);
             }
             thread::sleep(Duration::from_millis(5));
         }
         bail!("{} does not end:\n{}", self.name, self.log())
+    }
+
+    /// Takes in what it said last, which may come after its end is known.
+    fn hear_out(&self) {
+        let end = Instant::now() + Duration::from_secs(1);
+        let left = || end.saturating_duration_since(Instant::now());
+        while let Ok(line) = self.lines.recv_timeout(left()) {
+            self.said.borrow_mut().push(line);
+        }
     }
 
     /// Its resident memory, in KiB.

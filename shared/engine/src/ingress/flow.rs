@@ -126,3 +126,42 @@ const SMALL: usize = 120;
 
 /// QUIC fills its datagrams to this at least where it wants to know the path (RFC 9000, 14.1).
 const DATAGRAM_MIN: usize = 1200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{class::Classifier, packet::UDP, segment::Offload};
+
+    #[test]
+    fn what_may_become_a_transfer_is_led_and_what_has_an_answer_to_wait_for_is_not() {
+        let mut client = Flow::new(Time::ZERO);
+        assert!(!led(&mut client, TCP, 60, false), "a SYN");
+        assert!(led(&mut client, TCP, 52, false), "what may be the first data");
+        assert!(led(&mut client, TCP, 1400, false));
+        for _ in 0..4 {
+            led(&mut client, TCP, 90, false);
+        }
+        assert!(!led(&mut client, TCP, 90, false), "a key that was typed");
+
+        let mut server = Flow::new(Time::ZERO);
+        assert!(led(&mut server, TCP, 60, true), "the answer to a SYN");
+
+        let mut other = Flow::new(Time::ZERO);
+        assert!(!led(&mut other, UDP, 200, false));
+    }
+
+    /// Whether a packet of the flow is led, given its class by behaviour.
+    fn led(flow: &mut Flow, protocol: u8, len: usize, accepts: bool) -> bool {
+        let mut packet = vec![0; len];
+        packet[0] = 0x45;
+        packet[2..4].copy_from_slice(&(len as u16).to_be_bytes());
+        packet[9] = protocol;
+        packet[12..20].copy_from_slice(&[10, 0, 0, 1, 10, 0, 0, 2]);
+        packet[32] = 0x50;
+        packet[33] = if accepts { 0x12 } else { 0x10 };
+        let headers = Headers::parse(&packet).expect("well-formed");
+        let cut = Cut::new(&packet, &headers, Offload::default()).expect("one segment");
+        let class = Classifier::default().classify(Time::ZERO, &headers, &cut, &mut flow.class);
+        flow.is_led(class, &headers)
+    }
+}

@@ -52,30 +52,10 @@ fn an_inner_bbr_gets_past_a_near_and_narrow_link() {
         Ok(client && leads(tunnel.server_status()?, |path| &path.down))
     })
     .expect("a lead at both ends");
-    for status in [tunnel.client_status(), tunnel.server_status()] {
-        let status = status.expect("a status");
-        for path in status.sessions.iter().flat_map(|session| &session.paths) {
-            println!(
-                "DBG {} {:?} {:?} / {:?} {:?}",
-                path.link,
-                path.up.leads,
-                path.up.capacity_bit_s,
-                path.down.leads,
-                path.down.capacity_bit_s
-            );
-        }
-    }
     for way in Way::BOTH {
         let share = tcp_goodput(&tunnel.lab, way, "bbr", SECONDS) / (96.0 * 1386.0 / 1500.0);
         figure(&format!("near-and-narrow-{way:?}"), share, "of reachable");
-        let status = tunnel.server_status().expect("a status");
-        for path in status.sessions.iter().flat_map(|session| &session.paths) {
-            println!(
-                "DBG2 {way:?} {} {:?} {:?}",
-                path.link, path.down.leads, path.down.capacity_bit_s
-            );
-        }
-        assert!(share > 0.5, "{share}");
+        assert!(share > 0.8, "{share}");
     }
     tunnel.end().expect("a good end");
 }
