@@ -36,8 +36,8 @@ pub(crate) struct Ingress {
     segments: usize,
     hash: FlowHash,
     swept_at: Time,
-    /// The path that leads flows that begin.
-    lead: Option<PathId>,
+    /// The path that leads flows that begin from now on.
+    pub(crate) lead: Option<PathId>,
 }
 
 /// The segment at the head of the queue.
@@ -68,11 +68,6 @@ impl Ingress {
             swept_at: Time::ZERO,
             lead: None,
         }
-    }
-
-    /// Lets this path lead flows that begin from now on.
-    pub(crate) fn set_lead(&mut self, lead: Option<PathId>) {
-        self.lead = lead;
     }
 
     /// Appends a packet to its flow's queue. Returns whether there was room: a flow may have

@@ -120,8 +120,6 @@ pub struct Outbound {
     epoch_limits: EpochLimits,
     trial: Trial,
     standing: Standing,
-    /// The path that leads flows that begin.
-    lead: Option<PathId>,
     /// Whether a path was left at the kernel's word, and nothing has gone by another since.
     hinted: bool,
     tunnel_mtu: u16,
@@ -186,7 +184,6 @@ impl Outbound {
             epoch_limits: config.epoch_limits,
             trial: config.trial,
             standing: Standing::new(),
-            lead: None,
             hinted: false,
             tunnel_mtu: 0,
             offered: None,

@@ -15,26 +15,22 @@ use crate::{
 };
 
 impl Outbound {
-    /// Finds the path that leads flows that begin from now on.
+    /// Finds the path that leads flows that begin from now on: with each report, for only they tell anything
+    /// new of paths. Whatever is led by a path that is down goes as if it were not led.
     pub(super) fn review_lead(&mut self, now: Time) {
-        if self.trial.has(Ablation::NoLead) {
-            return;
-        }
-        let lead = self.find_lead(now);
-        if self.lead != lead {
-            self.lead = lead;
-            self.ingress.set_lead(lead);
+        if !self.trial.has(Ablation::NoLead) {
+            self.ingress.lead = self.find_lead(now);
         }
     }
 
     fn find_lead(&self, now: Time) -> Option<PathId> {
         let up = || self.paths.iter().flatten().filter(|path| path.state == PathState::Up);
-        let primary = up().any(|path| path.rank < BACKUP);
-        let free = up().any(|path| !path.metered && (path.rank < BACKUP || !primary));
+        // No backup and no metered path leads where there is another.
+        let tier = |path: &Path| (path.rank >= BACKUP, path.metered);
+        let first = up().map(|path| tier(path)).min()?;
         let (soonest, repair) = self.nearest();
         let fits = |path: &&Path| {
-            (path.rank < BACKUP || !primary)
-                && (!path.metered || !free)
+            tier(path) == first
                 && path.straggle(soonest, repair) <= HOLD_MAX
                 && !path.worth.is_denied(now)
         };
@@ -45,7 +41,7 @@ impl Outbound {
         let best = candidates().map(known).fold(0.0, f64::max);
         let carries = |path: &Path| if known(path) > 0.0 { known(path) } else { best };
         let value = |path: &Path| {
-            let held = if self.lead == Some(path.id) { HELD } else { 1.0 };
+            let held = if self.ingress.lead == Some(path.id) { HELD } else { 1.0 };
             let later = path.window.delay_most().unwrap_or(soonest) - soonest;
             let rtt = path.rtt.minimum().unwrap_or(path.rtt.smoothed());
             let brings = candidates().map(|other| {

@@ -105,6 +105,7 @@ impl Outbound {
         if path.window.on_feedback(now, &progress) {
             path.rtt.forget_minimum();
         }
+        self.review_lead(now);
     }
 
     fn on_acknowledged(&mut self, id: PathId, sent: &Sent) {

@@ -32,7 +32,7 @@ impl Outbound {
             jitter: window.jitter(),
             pace: window.pace(rtt.minimum().unwrap_or(rtt.smoothed())),
             capacity: window.carries() as u64,
-            leads: self.lead == Some(id),
+            leads: self.ingress.lead == Some(id),
             lost: window.lost(),
             loses_by_itself: window.loses_by_itself(),
             cause: self.cause(path),

@@ -22,7 +22,6 @@ impl Outbound {
         self.note_standing(now);
         self.review_aqm();
         self.review_copies();
-        self.review_lead(now);
         self.review_worth(now);
         self.rest(now);
     }

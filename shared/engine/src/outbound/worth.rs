@@ -30,8 +30,8 @@ impl Worth {
         now < self.left_out_until
     }
 
-    /// Looks at a path that is used, or is not, and that may carry too little for how far it is. `arrived` and `near` are the bytes that came by all paths
-    /// so far, and the bytes a second that the near path carries.
+    /// Looks at a path that is used, or is not, and that may carry too little for how far it is. `arrived` and
+    /// `near` are the bytes that came by all paths so far, and the bytes a second that the near paths carry.
     fn judge(&mut self, now: Time, used: bool, poor: bool, arrived: u64, near: f64) {
         let tried = self.since.is_some_and(|since| now.since(since) >= GRACE_SHORT);
         if poor && !self.is_denied(now) && (tried || self.failures == 0) {
@@ -79,7 +79,7 @@ impl Outbound {
     pub(super) fn review_worth(&mut self, now: Time) {
         let up = || self.paths.iter().flatten().filter(|path| path.state == PathState::Up);
         let known = || up().filter(|path| path.window.delay_least().is_some());
-        let leads = known().find(|path| self.lead == Some(path.id));
+        let leads = known().find(|path| self.ingress.lead == Some(path.id));
         let Some(near) = leads.or_else(|| known().min_by_key(|path| path.window.delay_least()))
         else {
             return;
