@@ -18,6 +18,7 @@ use rand::{RngExt, SeedableRng};
 
 use self::end::End;
 use self::line::{Flying, Line};
+use self::talker::Talker;
 use crate::flow::{Flow, Report};
 use crate::packet::Packet;
 
@@ -25,6 +26,7 @@ mod config;
 mod end;
 mod ledger;
 mod line;
+mod talker;
 mod witness;
 
 pub use self::config::WorldConfig;
@@ -38,9 +40,9 @@ pub struct World {
     now: u64,
     ends: [End; 2],
     lines: Vec<Line>,
-    flows: Vec<[Box<dyn Flow>; 2]>,
+    flows: Vec<[Talker; 2]>,
     /// Conversations of others, over one link each and through no tunnel.
-    neighbours: Vec<(usize, [Box<dyn Flow>; 2])>,
+    neighbours: Vec<(usize, [Talker; 2])>,
     ledger: Ledger,
     notices: StdRng,
     notice_delay_max: u64,
@@ -97,7 +99,7 @@ impl World {
     pub fn open_path(&mut self, line: usize, slot: u8) {
         let remote = server_address(self.is_v6);
         let tuple = FourTuple { socket: line as u16, local: None, remote };
-        let outbound = &mut self.ends[CLIENT].session.outbound;
+        let outbound = &mut self.ends[CLIENT].session_mut().outbound;
         let preference = Preference { rank: line as u8, metered: self.metered.contains(&line) };
         outbound.open_path(Time(self.now), PathId(slot), tuple, preference);
         self.settle();
@@ -105,27 +107,27 @@ impl World {
 
     /// Lets one end give a path up for good.
     pub fn close_path(&mut self, end: usize, slot: u8) {
-        self.ends[end].session.outbound.close_path(Time(self.now), PathId(slot));
+        self.ends[end].session_mut().outbound.close_path(Time(self.now), PathId(slot));
         self.settle();
     }
 
     /// Tells one end that something about a path's link has changed.
     pub fn wake_path(&mut self, end: usize, slot: u8) {
-        self.ends[end].session.outbound.wake_path(Time(self.now), PathId(slot));
+        self.ends[end].session_mut().outbound.wake_path(Time(self.now), PathId(slot));
         self.settle();
     }
 
     /// Steers both ends in another mode.
     pub fn set_mode(&mut self, mode: Mode) {
         for end in &mut self.ends {
-            end.session.outbound.set_mode(mode);
+            end.session_mut().outbound.set_mode(mode);
         }
         self.settle();
     }
 
     /// Adds a conversation: the client's side of it and the server's.
     pub fn add_flow(&mut self, client: Box<dyn Flow>, server: Box<dyn Flow>) -> usize {
-        self.flows.push([client, server]);
+        self.flows.push([client, server].map(Talker::new));
         self.settle();
         self.flows.len() - 1
     }
@@ -137,7 +139,7 @@ impl World {
         client: Box<dyn Flow>,
         server: Box<dyn Flow>,
     ) -> usize {
-        self.neighbours.push((line, [client, server]));
+        self.neighbours.push((line, [client, server].map(Talker::new)));
         self.settle();
         self.neighbours.len() - 1
     }
@@ -145,14 +147,14 @@ impl World {
     /// What both sides of a neighbours' conversation report.
     pub fn neighbours(&self, neighbour: usize) -> [Report; 2] {
         let (_, sides) = &self.neighbours[neighbour];
-        [sides[CLIENT].report(), sides[SERVER].report()]
+        [sides[CLIENT].flow.report(), sides[SERVER].flow.report()]
     }
 
     /// Hands a packet to one end's engine, as its TUN device would.
     pub fn send(&mut self, end: usize, packet: &Packet) {
         let offload = Offload { segment: packet.segment_size, checksum: None };
         let now = Time(self.now);
-        self.ends[end].session.outbound.handle_packet(now, offload, &packet.bytes);
+        self.ends[end].session_mut().outbound.handle_packet(now, offload, &packet.bytes);
         self.settle();
     }
 
@@ -232,7 +234,7 @@ impl World {
 
     /// One end's session.
     pub fn session(&mut self, end: usize) -> &mut Session {
-        &mut self.ends[end].session
+        self.ends[end].session_mut()
     }
 
     /// The state of a path as one end's sender sees it.
@@ -243,7 +245,7 @@ impl World {
 
     /// What both sides of a conversation report.
     pub fn reports(&self, flow: usize) -> [Report; 2] {
-        [self.flows[flow][CLIENT].report(), self.flows[flow][SERVER].report()]
+        [CLIENT, SERVER].map(|end| self.flows[flow][end].flow.report())
     }
 
     /// What a link did, up and down.
@@ -279,10 +281,10 @@ impl World {
     }
 
     fn next_event(&self) -> Option<u64> {
-        let ends = self.ends.iter().map(|end| end.next_event(self.now));
+        let ends = self.ends.iter().map(|end| if end.touched { self.now } else { end.due });
         let lines = self.lines.iter().filter_map(Line::next_due);
         let others = self.neighbours.iter().flat_map(|(_, sides)| sides);
-        let flows = self.flows.iter().flatten().chain(others).filter_map(|it| it.poll_timeout());
+        let flows = self.flows.iter().flatten().chain(others).map(|side| side.due);
         let next = ends.chain(lines).chain(flows).min()?;
         (next < u64::MAX).then_some(next)
     }
@@ -312,14 +314,16 @@ impl World {
         self.settle();
     }
 
-    /// Lets everybody do what there is to do at this instant.
+    /// Lets everybody to whom something happened do what there is to do at this instant, as the daemon
+    /// serves the sessions that were touched and no others.
     fn settle(&mut self) {
         for _ in 0..SETTLE_MAX {
             let mut busy = self.poll_flows();
             for index in [CLIENT, SERVER] {
-                let end = &mut self.ends[index];
-                end.carry_notices(self.now, self.notice_delay_max, &mut self.notices);
-                busy |= self.poll_engine(index);
+                if self.ends[index].touched {
+                    busy = true;
+                    self.serve(index);
+                }
             }
             if !busy {
                 return;
@@ -335,7 +339,7 @@ impl World {
             for (side, end) in flow.iter_mut().zip(&mut self.ends) {
                 while let Some(packet) = side.poll_packet(self.now) {
                     let offload = Offload { segment: packet.segment_size, checksum: None };
-                    end.session.outbound.handle_packet(now, offload, &packet.bytes);
+                    end.session_mut().outbound.handle_packet(now, offload, &packet.bytes);
                     busy = true;
                 }
             }
@@ -352,8 +356,11 @@ impl World {
     }
 
     /// Sends and delivers what an engine has to send and deliver.
-    fn poll_engine(&mut self, index: usize) -> bool {
-        let mut busy = self.transmit(index);
+    fn serve(&mut self, index: usize) {
+        let end = &mut self.ends[index];
+        end.touched = false;
+        end.carry_notices(self.now, self.notice_delay_max, &mut self.notices);
+        self.transmit(index);
         let end = &mut self.ends[index];
         while let Some(event) = end.session.outbound.poll_event() {
             end.events.push((self.now, event));
@@ -365,17 +372,15 @@ impl World {
         }
         let mut packets = Vec::new();
         end.poll_packets(&mut packets);
-        busy |= !packets.is_empty();
+        end.carry_notices(self.now, self.notice_delay_max, &mut self.notices);
+        end.rest(self.now);
         self.deliver(index, packets);
-        busy
     }
 
-    fn transmit(&mut self, index: usize) -> bool {
+    fn transmit(&mut self, index: usize) {
         let Self { now, ends, lines, ledger, trace, record, is_v6, .. } = self;
         let end = &mut ends[index];
-        let mut busy = false;
         while let Some(transmit) = end.session.outbound.poll_transmit(Time(*now)) {
-            busy = true;
             let to = transmit.tuple.remote;
             let line = if index == CLIENT {
                 lines.get_mut(usize::from(transmit.tuple.socket))
@@ -398,7 +403,6 @@ impl World {
                 line.push(*now, index, Flying { datagram, sending, foreign: false }, to);
             }
         }
-        busy
     }
 
     fn arrive(&mut self, index: usize, line: usize, datagram: Datagram) {
@@ -426,12 +430,12 @@ fn server_address(is_v6: bool) -> SocketAddr {
     if is_v6 { ([0xfd09, 0, 0, 0, 0, 0, 0, 1], 4433).into() } else { ([10, 9, 0, 1], 4433).into() }
 }
 
+/// Takes a datagram's length, clear header and tag into a digest: the tag stands for all of it.
 fn digest(trace: u64, now: u64, bytes: &[u8]) -> u64 {
-    let mut digest = trace ^ now;
-    for chunk in bytes.chunks(8) {
-        let mut word = [0; 8];
-        word[..chunk.len()].copy_from_slice(chunk);
-        digest = (digest ^ u64::from_le_bytes(word)).wrapping_mul(0x100_0000_01b3).rotate_left(23);
+    let mut digest = trace ^ now ^ ((bytes.len() as u64) << 48);
+    let parts = [bytes.first_chunk(), bytes.last_chunk()];
+    for word in parts.into_iter().flatten() {
+        digest = (digest ^ u64::from_le_bytes(*word)).wrapping_mul(0x100_0000_01b3).rotate_left(23);
     }
     digest
 }

@@ -252,8 +252,8 @@ const PRESENT_FOR: Span = Span::millis(500);
 /// A claim on a path's address is forgotten when nothing came from the claimant for so long.
 const CLAIM_FORGOTTEN: Span = Span::secs(1);
 
-/// After this long without packets, buffers are given back.
-const REST_AFTER: Span = Span::secs(1);
+/// After this long without packets, buffers are given back: by then what was sent last is forgotten too.
+const REST_AFTER: Span = Span::secs(5);
 
 /// How soon a packet that waits is looked at again, if nothing happens before.
 const RECHECK: Span = Span::millis(5);

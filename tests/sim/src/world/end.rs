@@ -22,6 +22,10 @@ pub struct Delivery {
 /// An engine, what is on its way between its halves, and what it said.
 pub(super) struct End {
     pub(super) session: Session,
+    /// Whether something happened to it since it was last at rest.
+    pub(super) touched: bool,
+    /// When it next has something to do of itself, in microseconds.
+    pub(super) due: u64,
     heard: VecDeque<(u64, Heard)>,
     told: VecDeque<(u64, Told)>,
     pub(super) delivered: Vec<Delivery>,
@@ -34,12 +38,20 @@ impl End {
     pub(super) fn new(config: &WorldConfig, side: Side, seed: [u8; 32]) -> Self {
         Self {
             session: session(config, side, seed),
+            touched: true,
+            due: 0,
             heard: VecDeque::new(),
             told: VecDeque::new(),
             delivered: Vec::new(),
             events: Vec::new(),
             sent: (0, 0),
         }
+    }
+
+    /// The session, to which something is about to happen.
+    pub(super) fn session_mut(&mut self) -> &mut Session {
+        self.touched = true;
+        &mut self.session
     }
 
     /// Takes in a datagram, and appends what the engine delivers to `out`.
@@ -50,7 +62,7 @@ impl End {
         mut datagram: Datagram,
         out: &mut Vec<Vec<u8>>,
     ) {
-        let inbound = &mut self.session.inbound;
+        let inbound = &mut self.session_mut().inbound;
         let packet = inbound.handle_datagram(Time(now), from, datagram.ecn, &mut datagram.bytes);
         out.extend(packet.map(<[u8]>::to_vec));
         self.poll_packets(out);
@@ -63,9 +75,13 @@ impl End {
         }
     }
 
+    /// Does what is due, if something is or anything happened.
     pub(super) fn handle_timeout(&mut self, now: u64) {
-        self.session.inbound.handle_timeout(Time(now));
-        self.session.outbound.handle_timeout(Time(now));
+        if self.touched || self.due <= now {
+            self.touched = true;
+            self.session.inbound.handle_timeout(Time(now));
+            self.session.outbound.handle_timeout(Time(now));
+        }
     }
 
     /// Carries notices between the halves: those that are due, in their order.
@@ -87,11 +103,12 @@ impl End {
         }
     }
 
-    pub(super) fn next_event(&self, now: u64) -> u64 {
+    /// Notes that there is nothing more to do at this instant.
+    pub(super) fn rest(&mut self, now: u64) {
         let halves = self.session.poll_timeout(Time(now)).0;
         let heard = self.heard.front().map_or(u64::MAX, |&(due, _)| due);
         let told = self.told.front().map_or(u64::MAX, |&(due, _)| due);
-        halves.min(heard).min(told)
+        self.due = halves.min(heard).min(told);
     }
 }
 
