@@ -8,7 +8,7 @@
 use std::collections::{HashMap, VecDeque};
 
 pub(crate) use self::codel::Aqm;
-use self::flow::{Flow, Queued};
+use self::flow::{Flow, Lead, Queued};
 use crate::{
     class::{Class, Classifier, FlowClass},
     packet::{FlowHash, FlowKey, Headers},
@@ -21,6 +21,7 @@ use crate::{
 
 mod codel;
 mod flow;
+mod lull;
 
 /// The queues of all flows.
 #[derive(Debug)]
@@ -38,6 +39,10 @@ pub(crate) struct Ingress {
     swept_at: Time,
     /// The path that leads flows that begin from now on.
     pub(crate) lead: Option<PathId>,
+    /// The path that leads transfers that have lasted, for which delay matters less, and how long they have to
+    /// be silent to look for a round trip.
+    pub(crate) late_lead: Option<PathId>,
+    pub(crate) silence: Span,
 }
 
 /// The segment at the head of the queue.
@@ -51,7 +56,7 @@ pub(crate) struct Head {
     /// Whether its flow was seen to keep time, as calls do.
     pub(crate) keeps_time: bool,
     /// The path that it is led by: for what comes nearer than that nobody waits.
-    pub(crate) lead: Option<PathId>,
+    lead: Option<Lead>,
 }
 
 impl Ingress {
@@ -67,6 +72,8 @@ impl Ingress {
             hash,
             swept_at: Time::ZERO,
             lead: None,
+            late_lead: None,
+            silence: Span::ZERO,
         }
     }
 
@@ -95,6 +102,9 @@ impl Ingress {
             return false;
         }
         let led = own && flow.is_led(class, headers);
+        if own {
+            flow.watch_lull(now, len, self.silence, self.late_lead);
+        }
         flow.queue.push_back(Queued { since: now, slot, next: 0, cut, class, led });
         flow.bytes += len;
         self.segments += usize::from(cut.count);
@@ -131,6 +141,12 @@ impl Ingress {
     pub(crate) fn head_of_rest(&mut self) -> Option<Head> {
         let Self { rest, last, flows, .. } = self;
         next(rest, flows).or_else(|| next(last, flows))
+    }
+
+    /// The path that leads the segment now. None of those that began with one where none is needed any more.
+    pub(crate) fn lead_of(&self, head: &Head) -> Option<PathId> {
+        let lead = head.lead.filter(|lead| lead.is_late || self.lead.is_some())?;
+        Some(lead.path)
     }
 
     /// Whether the segment at the head is to be dropped, or marked, because its flow's queue stands.
@@ -216,8 +232,9 @@ impl Ingress {
         }
         let forgotten = |flow: &Flow| flow.key.is_none() && now.since(flow.active_at) > FORGOTTEN;
         if !self.flows.is_empty() && self.flows.iter().all(forgotten) {
-            let lead = self.lead;
-            *self = Self { swept_at: now, lead, ..Self::new(self.hash.clone()) };
+            let Self { lead, late_lead, silence, .. } = *self;
+            let empty = Self::new(self.hash.clone());
+            *self = Self { swept_at: now, lead, late_lead, silence, ..empty };
         }
     }
 

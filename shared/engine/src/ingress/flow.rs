@@ -2,14 +2,18 @@
 
 use std::collections::VecDeque;
 
-use super::{Head, codel::Codel};
+use super::{
+    Head,
+    codel::Codel,
+    lull::{Found, Lull},
+};
 use crate::{
     class::{Class, FlowClass},
     packet::{FlowKey, Headers, TCP},
     path::PathId,
     segment::Cut,
     slots::SlotId,
-    time::Time,
+    time::{Span, Time},
 };
 
 /// One flow, or one of the last lane's share if there are more flows than lanes.
@@ -33,9 +37,20 @@ pub(super) struct Flow {
     pub(super) class: FlowClass,
     /// The path that leads it for as long as it lasts: a sender like BBR takes the shortest round trip
     /// that it has seen for the flow's own.
-    pub(super) lead: Option<PathId>,
+    pub(super) lead: Option<Lead>,
+    /// The one before, while the flow may be looking for its round trip.
+    lead_before: Option<Lead>,
+    lull: Lull,
     /// Packets so far, up to [`BEGINNING`].
     packets: u8,
+}
+
+/// A path that leads a flow.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Lead {
+    pub(super) path: PathId,
+    /// Whether it was given to a transfer on its way, and not to a flow that began.
+    pub(super) is_late: bool,
 }
 
 /// A packet that waits.
@@ -66,13 +81,36 @@ impl Flow {
             codel: Codel::default(),
             class: FlowClass::default(),
             lead: None,
+            lead_before: None,
+            lull: Lull::default(),
             packets: 0,
         }
     }
 
     /// Another flow begins in its place.
     pub(super) fn begin(&mut self, lead: Option<PathId>) {
-        (self.lead, self.packets) = (lead, 0);
+        self.lead = lead.map(|path| Lead { path, is_late: false });
+        (self.lull, self.packets) = (Lull::default(), 0);
+    }
+
+    /// Gives a transfer that looks for its shortest round trip this path to lead it from then on. Nothing else has so
+    /// little on its way after a silence of at least `shortest`.
+    pub(super) fn watch_lull(
+        &mut self,
+        now: Time,
+        len: usize,
+        shortest: Span,
+        best: Option<PathId>,
+    ) {
+        let drained = self.queue.is_empty() && self.outstanding <= DRAINED;
+        match self.lull.on_packet(now, len, drained.then_some(shortest)) {
+            Some(Found::Silence) => {
+                self.lead_before = self.lead;
+                self.lead = best.map(|path| Lead { path, is_late: true }).or(self.lead);
+            }
+            Some(Found::Pause) => self.lead = self.lead_before,
+            Some(Found::Look) | None => {}
+        }
     }
 
     /// Whether the flow's next packet, of this class, is led. What may become a transfer is from its first
@@ -117,6 +155,9 @@ impl Flow {
         last
     }
 }
+
+/// What a BBR has on its way then, and what was not acknowledged yet.
+const DRAINED: u32 = 6;
 
 /// The first few packets of a connection show nothing of what it is for.
 const BEGINNING: u8 = 5;

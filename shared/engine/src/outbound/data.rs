@@ -101,7 +101,7 @@ impl Outbound {
         }
         let backlogged = self.is_backlogged(head.class);
         let copy = self.copies.allow(head.len, head.keeps_time);
-        let lead = head.lead.filter(|_| self.ingress.lead.is_some());
+        let lead = self.ingress.lead_of(&head);
         let packet = PacketView { len: head.len as u16, backlogged, copy, lead };
         let choice = self.schedulers[head.class.index()].select(&packet, turn.views());
         let (first, second) = match choice {

@@ -4,6 +4,9 @@
 //! twice what fits into the *shortest* round trip it has seen. If a flow began on a near and narrow path,
 //! such a sender would stay there for good, however much the others carry. So a flow begins, and stays, with
 //! the path that carries most, as if none were nearer; nearer ones help where that one is full.
+//!
+//! Each ten seconds such a sender looks again, with a few packets only, which would all go by the nearest path. So a
+//! transfer that does ([`lull`](crate::ingress)) is led from then on, and by what it gains in the long run.
 
 use super::{Outbound, path::Path};
 use crate::{
@@ -15,15 +18,24 @@ use crate::{
 };
 
 impl Outbound {
-    /// Finds the path that leads flows that begin from now on: with each report, for only they tell anything
-    /// new of paths. Whatever is led by a path that is down goes as if it were not led.
+    /// Finds the path that leads flows that begin from now on, and the one for transfers that look for their
+    /// round trip: with each report, for only they tell anything new of paths. Whatever is led by a path that is
+    /// down goes as if it were not led.
     pub(super) fn review_lead(&mut self, now: Time) {
-        if !self.trial.has(Ablation::NoLead) {
-            self.ingress.lead = self.find_lead(now);
+        if self.trial.has(Ablation::NoLead) {
+            return;
         }
+        self.ingress.lead = self.find_lead(now, HALVED);
+        let (soonest, rtt) = self.nearest();
+        let behind = |path: &Path| path.window.delay_least().unwrap_or(soonest) - soonest;
+        // A BBR has two round trips on its way: if it has not seen the longer one, it does not starve by that.
+        let reached = |id: &PathId| self.path(*id).is_some_and(|it| behind(it) <= rtt.0 as i64);
+        self.ingress.late_lead = self.find_lead(now, HALVED_LATE).filter(reached);
+        self.ingress.silence = (rtt / 2).max(SILENCE_MIN);
     }
 
-    fn find_lead(&self, now: Time) -> Option<PathId> {
+    /// The best lead, if a path that is so much farther has to bring twice as much.
+    fn find_lead(&self, now: Time, halved: Span) -> Option<PathId> {
         let up = || self.paths.iter().flatten().filter(|path| path.state == PathState::Up);
         // No backup and no metered path leads where there is another.
         let tier = |path: &Path| (path.rank >= BACKUP, path.metered);
@@ -49,7 +61,7 @@ impl Outbound {
                 let reached = BEYOND * ((REACH - beyond) / (REACH - REACH_WHOLE)).clamp(0.0, 1.0);
                 carries(other) * if beyond > 0.0 { reached } else { 1.0 }
             });
-            held * brings.sum::<f64>() / (1.0 + later as f64 / HALVED.0 as f64)
+            held * brings.sum::<f64>() / (1.0 + later as f64 / halved.0 as f64)
         };
         let best = candidates().max_by(|a, b| value(a).total_cmp(&value(b)))?;
         // Where it is the nearest, or may be, no flow has to be led.
@@ -62,6 +74,12 @@ impl Outbound {
 
 /// A path that is so much farther has to bring twice as much to be as good.
 const HALVED: Span = Span::millis(35);
+
+/// The same for a transfer that has lasted: it minds delay less.
+const HALVED_LATE: Span = Span::millis(140);
+
+/// A shorter silence is no silence.
+const SILENCE_MIN: Span = Span::millis(10);
 
 /// What a path that is farther than the lead counts for: a sender that leaves its start at the first queue does so
 /// before it has come to that path.

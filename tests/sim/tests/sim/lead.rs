@@ -19,6 +19,20 @@ fn an_inner_bbr_gets_past_a_near_and_narrow_link() {
 }
 
 #[test]
+fn an_inner_bbr_that_looks_for_its_round_trip_keeps_both_links() {
+    // It does each ten seconds, with four packets, and counts with what it sees from then on.
+    for from in [CLIENT, SERVER] {
+        let links = vec![LinkConfig::mbit(100, 10_000), LinkConfig::mbit(50, 30_000)];
+        let mut world = opened(WorldConfig::symmetric(links, 27));
+        let flow = scene::tcp(&mut world, from, Congestion::Bbr, 1438);
+        world.run_for(14_000_000);
+        let goodput = scene::goodput(&mut world, flow, from, 16_000_000);
+        println!("from {from}: {goodput:.1} of 138 Mbit/s");
+        assert!(goodput > 0.9 * 138.0, "{goodput} Mbit/s");
+    }
+}
+
+#[test]
 fn a_far_link_that_brings_little_is_left_alone_from_the_beginning() {
     for (seed, congestion) in [(22, Congestion::Cubic), (23, Congestion::Bbr)] {
         let links = vec![LinkConfig::mbit(60, 8_000), LinkConfig::mbit(8, 100_000)];

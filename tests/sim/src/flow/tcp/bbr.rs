@@ -176,11 +176,12 @@ impl Bbr {
         self.phase_begun_at = now;
     }
 
+    /// Only a smaller round trip keeps the old one young (Linux since 5.11).
     fn measure_min_rtt(&mut self, sample: &RateSample, round_started: bool, window: &mut Window) {
         let now = sample.now;
         let is_old = now > self.min_rtt_at + MIN_RTT_LIFETIME;
         if let Some(rtt) = sample.rtt
-            && (is_old || self.min_rtt.is_none_or(|min| rtt <= min))
+            && (is_old || self.min_rtt.is_none_or(|min| rtt < min))
         {
             self.min_rtt = Some(rtt.max(1));
             self.min_rtt_at = now;
