@@ -54,8 +54,8 @@ impl Outbound {
         }
         let len = self.segment_len(&segment);
         turn.refresh(self, now, len);
-        // A lost segment is waited for: it takes the fastest path even past that path's window. What
-        // is sent again because its path fell silent is a windowful, and waits for room.
+        // A lost segment is waited for: it takes the path on which it arrives first even a little past that
+        // path's window. What is sent again because its path fell silent is a windowful, and waits for room.
         let urgent = segment.tries > 0;
         let fits = || turn.views().iter().filter(|path| usize::from(path.packet_max) >= len);
         if fits().next().is_none() && !turn.views().is_empty() {
@@ -64,10 +64,15 @@ impl Outbound {
             self.give_up(&segment);
             return true;
         }
-        let ready = fits().filter(|path| path.room || (urgent && self.is_open(path.id)));
-        let Some(id) = ready.min_by_key(|path| path.delay).map(|path| path.id) else {
-            return false;
+        let excess = |view: &PathView| match self.path(view.id)? {
+            _ if view.room => Some(Span::ZERO),
+            path if urgent && self.is_open(view.id) => Some(path.excess()),
+            _ => None,
         };
+        let ready = fits().filter_map(|view| Some((view, excess(view)?)));
+        let ready = ready.filter(|&(_, excess)| excess <= EXCESS_MAX);
+        let soonest = ready.min_by_key(|&(view, excess)| view.delay + excess);
+        let Some((&PathView { id, .. }, _)) = soonest else { return false };
         if !self.prepare(now, id, len, Ecn::NotEct, turn) {
             return false;
         }
@@ -429,6 +434,10 @@ impl Path {
 
 /// After this, nobody waits for a packet any more (the receiver forgets a lane's numbers later).
 pub(super) const GIVE_UP_AFTER: Span = Span::secs(3);
+
+/// By how much a window is exceeded for what was lost, in the time that its path takes for that: hundreds of segments
+/// may be lost at once, and a queue of seconds is worse than to wait.
+const EXCESS_MAX: Span = Span::millis(20);
 
 /// How long a full window takes to open: about half the interval of feedback.
 const FEEDBACK_WAIT: Span = Span::millis(3);

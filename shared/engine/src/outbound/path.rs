@@ -226,6 +226,13 @@ impl Path {
         self.sent.is_full() || self.sent.in_flight() + len as u64 > self.window.size()
     }
 
+    /// How long the path takes for what is on its way beyond its window.
+    pub(super) fn excess(&self) -> Span {
+        let pace = self.window.pace(self.rtt.minimum().unwrap_or(self.rtt.smoothed()));
+        let bytes = self.sent.in_flight().saturating_sub(self.window.size());
+        Span::of_bytes(bytes, pace)
+    }
+
     /// Charges a datagram to the pace.
     pub(super) fn charge(&mut self, now: Time, len: usize) {
         let pace = self.window.pace(self.rtt.minimum().unwrap_or(self.rtt.smoothed()));

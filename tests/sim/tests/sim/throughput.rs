@@ -1,6 +1,7 @@
 //! What one TCP flow gets through the tunnel.
 
-use lab::link::LinkConfig;
+use engine::PathId;
+use lab::link::{Change, LinkConfig, Loss};
 use sim::flow::Congestion::{self, Bbr, Cubic};
 use sim::world::{CLIENT, SERVER, WorldConfig};
 
@@ -31,6 +32,28 @@ fn one_flow_fills_both_links() {
             assert!(shares.iter().sum::<f64>() / shares.len() as f64 >= mean);
             assert!(shares.iter().all(|&share| share >= least));
         }
+    }
+}
+
+#[test]
+fn what_a_wide_link_loses_at_once_makes_no_queue_of_seconds_on_a_narrow_one() {
+    for from in [CLIENT, SERVER] {
+        let links = vec![LinkConfig::mbit(145, 70_000), LinkConfig::mbit(4, 14_000)];
+        let mut world = opened(WorldConfig::symmetric(links, 28));
+        scene::tcp(&mut world, from, Cubic, 1438);
+        world.run_for(8_000_000);
+        world.change(0, from, Change::Loss(Loss::Independent { probability: 0.8 }));
+        world.run_for(60_000);
+        world.change(0, from, Change::Loss(Loss::None));
+
+        let mut most = 0;
+        for _ in 0..100 {
+            world.run_for(5_000);
+            let narrow = world.session(from).outbound.path_snapshot(PathId(1));
+            most = most.max(narrow.expect("it is open").in_flight);
+        }
+        println!("from {from}: {most} bytes on the narrow link");
+        assert!(most < 60_000, "{most} bytes: {} ms", most / 500);
     }
 }
 
