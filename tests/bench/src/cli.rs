@@ -67,7 +67,7 @@ pub struct Multipath {
     /// Also run the kernel's own MPTCP over the same links
     #[arg(long)]
     mptcp: bool,
-    /// Compare a small part of the simulator's table with the one that is kept, and fail if a
+    /// Compare the table of one short seed with the one that is kept, and fail if a
     /// figure moved
     #[arg(long, requires = "sim")]
     check: bool,
