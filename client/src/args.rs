@@ -50,7 +50,7 @@ pub(crate) struct UpArguments {
     /// Use this interface only; may be repeated [default: as configured]
     #[arg(long = "link", value_name = "IFNAME", value_parser = interface)]
     pub(crate) links: Vec<String>,
-    /// How packets are shared out: split, duplicate or active-standby [default: as configured]
+    /// How packets are shared out: split, duplicate, adaptive, flow-hash, host-hash, lowest-latency or active-standby [default: as configured]
     #[arg(long, value_name = "MODE")]
     pub(crate) mode: Option<Mode>,
 }

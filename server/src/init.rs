@@ -107,8 +107,9 @@ routes = {routes}
 key_file = "{key}"
 clients = "{clients}"
 
-# How packets are shared out over a client's links: split, duplicate or active-standby. A client
-# may ask for another mode, for both directions, unless that is forbidden here.
+# How packets are shared out over a client's links: split, duplicate, adaptive, flow-hash, host-hash,
+# lowest-latency or active-standby. A client may ask for another mode, for both directions, unless that is
+# forbidden here.
 mode = "{mode}"
 client_may_choose_mode = true
 

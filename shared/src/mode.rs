@@ -16,8 +16,12 @@ pub enum Mode {
     Adaptive,
     /// Every packet goes over the two best paths.
     Duplicate,
+    /// All packets of a flow go over one path.
+    FlowHash,
     /// Every packet goes where it arrives first.
     LowestLatency,
+    /// All packets of a host go over one path.
+    HostHash,
     /// Packets are spread over all paths.
     #[default]
     Split,
@@ -25,16 +29,25 @@ pub enum Mode {
 
 impl Mode {
     /// All modes, in the order in which they are explained to users.
-    pub const ALL: [Self; 5] =
-        [Self::Split, Self::Duplicate, Self::Adaptive, Self::LowestLatency, Self::ActiveStandby];
+    pub const ALL: [Self; 7] = [
+        Self::Split,
+        Self::Duplicate,
+        Self::Adaptive,
+        Self::FlowHash,
+        Self::HostHash,
+        Self::LowestLatency,
+        Self::ActiveStandby,
+    ];
 
     /// The name in configurations and on command lines.
     pub fn name(self) -> &'static str {
         match self {
             Self::ActiveStandby => "active-standby",
             Self::Adaptive => "adaptive",
-            Self::LowestLatency => "lowest-latency",
             Self::Duplicate => "duplicate",
+            Self::FlowHash => "flow-hash",
+            Self::LowestLatency => "lowest-latency",
+            Self::HostHash => "host-hash",
             Self::Split => "split",
         }
     }
@@ -45,8 +58,10 @@ impl From<Mode> for engine::Mode {
         match mode {
             Mode::ActiveStandby => Self::ActiveStandby,
             Mode::Adaptive => Self::Adaptive,
-            Mode::LowestLatency => Self::LowestLatency,
             Mode::Duplicate => Self::Duplicate,
+            Mode::FlowHash => Self::FlowHash,
+            Mode::LowestLatency => Self::LowestLatency,
+            Mode::HostHash => Self::HostHash,
             Mode::Split => Self::Split,
         }
     }

@@ -226,7 +226,8 @@ fn client_configuration(
 const CONFIGURATION_BYTES: usize = 16 * 1024;
 
 const TEMPLATE: &str = r#"
-# How packets are shared out over the links: split, duplicate or active-standby.
+# How packets are shared out over the links: split, duplicate, adaptive, flow-hash, host-hash,
+# lowest-latency or active-standby.
 {mode}
 
 # What goes through the tunnel: "pool" (the server and its clients), "default" (everything),

@@ -5,7 +5,10 @@
 //! not stand behind a download. A super-packet waits whole; its segments are counted and taken
 //! one by one. A flow keeps the lane that it is given for as long as it is active.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    hash::BuildHasher,
+};
 
 pub(crate) use self::codel::Aqm;
 use self::flow::{Flow, Lead, Queued};
@@ -13,6 +16,7 @@ use crate::{
     class::{Class, Classifier, FlowClass},
     packet::{FlowHash, FlowKey, Headers},
     path::PathId,
+    scheduler::Hashes,
     segment::Cut,
     slots::SlotId,
     time::{Span, Time},
@@ -36,6 +40,7 @@ pub(crate) struct Ingress {
     last: VecDeque<u16>,
     segments: usize,
     hash: FlowHash,
+    is_server: bool,
     swept_at: Time,
     /// The path that leads flows that begin from now on.
     pub(crate) lead: Option<PathId>,
@@ -57,11 +62,14 @@ pub(crate) struct Head {
     pub(crate) keeps_time: bool,
     /// The path that it is led by: for what comes nearer than that nobody waits.
     lead: Option<Lead>,
+    pub(crate) hashes: Hashes,
 }
 
 impl Ingress {
-    pub(crate) fn new(hash: FlowHash) -> Self {
+    /// No flow yet. At the server, packets go to the hosts at the client's end.
+    pub(crate) fn new(hash: FlowHash, is_server: bool) -> Self {
         Self {
+            is_server,
             table: HashMap::with_hasher(hash.clone()),
             flows: Vec::new(),
             free: VecDeque::new(),
@@ -143,10 +151,16 @@ impl Ingress {
         next(rest, flows).or_else(|| next(last, flows))
     }
 
+    /// Lets the flow whose turn that is go behind the others, for it waits for its path.
+    pub(crate) fn pass_over_rest(&mut self) {
+        let list = if self.rest.is_empty() { &mut self.last } else { &mut self.rest };
+        list.rotate_left(1.min(list.len()));
+    }
+
     /// The path that leads the segment now. None of those that began with one where none is needed any more.
     pub(crate) fn lead_of(&self, head: &Head) -> Option<PathId> {
-        let lead = head.lead.filter(|lead| lead.is_late || self.lead.is_some())?;
-        Some(lead.path)
+        let still = |lead: &Lead| if lead.is_late { self.late_lead } else { self.lead }.is_some();
+        Some(head.lead.filter(still)?.path)
     }
 
     /// Whether the segment at the head is to be dropped, or marked, because its flow's queue stands.
@@ -233,7 +247,7 @@ impl Ingress {
         let forgotten = |flow: &Flow| flow.key.is_none() && now.since(flow.active_at) > FORGOTTEN;
         if !self.flows.is_empty() && self.flows.iter().all(forgotten) {
             let Self { lead, late_lead, silence, .. } = *self;
-            let empty = Self::new(self.hash.clone());
+            let empty = Self::new(self.hash.clone(), self.is_server);
             *self = Self { swept_at: now, lead, late_lead, silence, ..empty };
         }
     }
@@ -255,14 +269,17 @@ impl Ingress {
         flow.sequence = (flow.sequence + !TENANCY_MASK) & TENANCY_MASK & SEQUENCE_MASK;
         flow.first = Some(flow.sequence);
         flow.class = FlowClass::default();
-        flow.begin(self.lead);
+        let hashes = Hashes {
+            flow: self.hash.hash_one(key) as u32,
+            host: self.hash.hash_one(key.host(self.is_server)) as u32,
+        };
+        flow.begin(self.lead, hashes);
         flow.key = Some(key);
         self.table.insert(key, index);
         index
     }
 
     fn shared(&self, key: &FlowKey) -> u16 {
-        use std::hash::BuildHasher;
         (self.hash.hash_one(key) % self.flows.len() as u64) as u16
     }
 }
@@ -395,7 +412,7 @@ mod tests {
     impl World {
         fn new() -> Self {
             Self {
-                ingress: Ingress::new(FlowHash([1, 2])),
+                ingress: Ingress::new(FlowHash([1, 2]), false),
                 slots: Slots::new(1 << 24),
                 classifier: Classifier::default(),
             }

@@ -168,7 +168,7 @@ impl Outbound {
             steering: config.steering,
             copies: Copies::new(now),
             slots: Slots::new(SLOT_BYTES_MAX),
-            ingress: Ingress::new(hash),
+            ingress: Ingress::new(hash, config.accepts_paths),
             paths: [const { None }; PATHS_MAX],
             memories: Vec::new(),
             repair: VecDeque::new(),

@@ -140,6 +140,13 @@ pub(crate) struct FlowKey {
     protocol: u8,
 }
 
+impl FlowKey {
+    /// The address of the host at the client's end: packets of the server go there.
+    pub(crate) fn host(&self, is_server: bool) -> [u8; 16] {
+        if is_server { self.destination } else { self.source }
+    }
+}
+
 impl std::hash::Hash for FlowKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
         for bytes in [&self.source, &self.destination] {

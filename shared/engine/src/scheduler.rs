@@ -8,6 +8,7 @@ use crate::{path::PathId, time::Span, wire::message::BACKUP};
 mod active_standby;
 mod adaptive;
 mod duplicate;
+mod flow_hash;
 mod lowest_latency;
 mod split;
 
@@ -32,6 +33,8 @@ pub(crate) struct PathView {
     pub(crate) wait: Span,
     /// The longest inner packet it carries.
     pub(crate) packet_max: u16,
+    /// What it carries, roughly, and steadily.
+    pub(crate) weight: f64,
 }
 
 /// What is to be sent.
@@ -45,6 +48,17 @@ pub(crate) struct PacketView {
     pub(crate) copy: bool,
     /// The path that leads its flow: paths on which it would arrive earlier are not preferred to that one.
     pub(crate) lead: Option<PathId>,
+    /// What is the same for all packets of its flow, and for all of its host.
+    pub(crate) hashes: Hashes,
+}
+
+/// What packets have in common that are to take the same path.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Hashes {
+    /// Of addresses, protocol and ports.
+    pub(crate) flow: u32,
+    /// Of the address of the host at the client's end.
+    pub(crate) host: u32,
 }
 
 /// What to do with the packet at the head of the queue.
@@ -79,8 +93,12 @@ pub enum Mode {
     Adaptive,
     /// Every packet on the best two links.
     Duplicate,
+    /// All packets of a flow on one link.
+    FlowHash,
     /// Every packet where it arrives first.
     LowestLatency,
+    /// All packets of a host on one link.
+    HostHash,
     /// Packets spread over all links.
     #[default]
     Split,
@@ -88,16 +106,25 @@ pub enum Mode {
 
 impl Mode {
     /// All modes.
-    pub const ALL: [Self; 5] =
-        [Self::Split, Self::Duplicate, Self::Adaptive, Self::LowestLatency, Self::ActiveStandby];
+    pub const ALL: [Self; 7] = [
+        Self::Split,
+        Self::Duplicate,
+        Self::Adaptive,
+        Self::FlowHash,
+        Self::HostHash,
+        Self::LowestLatency,
+        Self::ActiveStandby,
+    ];
 
     /// The mode's name.
     pub fn name(self) -> &'static str {
         match self {
             Self::ActiveStandby => "active-standby",
             Self::Adaptive => "adaptive",
-            Self::LowestLatency => "lowest-latency",
             Self::Duplicate => "duplicate",
+            Self::FlowHash => "flow-hash",
+            Self::LowestLatency => "lowest-latency",
+            Self::HostHash => "host-hash",
             Self::Split => "split",
         }
     }
@@ -111,8 +138,10 @@ impl Mode {
         match self {
             Self::ActiveStandby => Box::new(active_standby::ActiveStandby),
             Self::Adaptive => Box::new(adaptive::Adaptive),
-            Self::LowestLatency => Box::new(lowest_latency::LowestLatency),
             Self::Duplicate => Box::new(duplicate::Duplicate),
+            Self::FlowHash => Box::new(flow_hash::FlowHash::ByFlow),
+            Self::LowestLatency => Box::new(lowest_latency::LowestLatency),
+            Self::HostHash => Box::new(flow_hash::FlowHash::ByHost),
             Self::Split => Box::new(split::Split),
         }
     }
@@ -142,7 +171,7 @@ mod tests {
 
     #[test]
     fn backups_carry_nothing_while_another_path_can() {
-        let packet = PacketView { len: 100, backlogged: true, copy: true, lead: None };
+        let packet = PacketView { copy: true, ..packet(100, true) };
         let full = PathView { room: false, ..path(0, 0) };
 
         for mode in [Mode::Split, Mode::Adaptive, Mode::LowestLatency, Mode::ActiveStandby] {
@@ -163,6 +192,12 @@ mod tests {
             far: false,
             wait: Span::ZERO,
             packet_max: 1438,
+            weight: 1.0,
         }
+    }
+
+    pub(super) const fn packet(len: u16, backlogged: bool) -> PacketView {
+        let hashes = Hashes { flow: 0, host: 0 };
+        PacketView { len, backlogged, copy: false, lead: None, hashes }
     }
 }

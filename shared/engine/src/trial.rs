@@ -33,11 +33,15 @@ pub enum Ablation {
     NoLead,
     /// A packet always waits for the path on which it arrives first.
     EarliestFirst,
+    /// A flow's queue may stand for 5 ms, judged over 100, as RFC 8289 has it for one link.
+    ShortQueue,
+    /// What another path's failure leaves in the queue is held against its senders.
+    NoMute,
 }
 
 impl Ablation {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::NoHold,
         Self::HoldKnownLost,
         Self::NoRepair,
@@ -46,6 +50,8 @@ impl Ablation {
         Self::Greedy,
         Self::NoLead,
         Self::EarliestFirst,
+        Self::ShortQueue,
+        Self::NoMute,
     ];
 
     /// Its name on command lines and in tables.
@@ -58,7 +64,9 @@ impl Ablation {
             Self::NoLead => "no-lead",
             Self::NoHold => "no-hold",
             Self::NoMarks => "no-marks",
+            Self::NoMute => "no-mute",
             Self::NoRepair => "no-repair",
+            Self::ShortQueue => "short-queue",
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::namespaces::{self, Place};
 use crate::progress::Progress;
 use crate::row::{Row, Runner};
 use crate::store::Store;
-use crate::{picture, scenario, snapshot, table, virtual_time};
+use crate::{ablation, picture, scenario, snapshot, table, virtual_time};
 
 /// Runs scenarios and shows what came of them
 #[derive(Debug, Parser)]
@@ -61,6 +61,10 @@ pub struct Multipath {
     /// Change a rule of the engine at both ends, by its name; may be given again
     #[arg(long, value_name = "RULE")]
     ablate: Vec<String>,
+    /// A table of what each rule of the engine is worth: main scenarios in the simulator, with one rule
+    /// changed at a time
+    #[arg(long, requires = "sim", conflicts_with_all = ["only", "drawn", "ablate", "peer", "quick", "mptcp", "check", "write"])]
+    ablations: bool,
     /// Also run another tunnel over the same links, by a script (see scripts/peers)
     #[arg(long, value_name = "SCRIPT")]
     peer: Vec<PathBuf>,
@@ -86,7 +90,7 @@ pub fn run() -> Result<ExitCode> {
     if options.check || options.write {
         return snapshot::run(options.write);
     }
-    options.run()
+    if options.ablations { options.run_ablations() } else { options.run() }
 }
 
 /// The engine's rules with those that words change.
@@ -123,7 +127,10 @@ impl Multipath {
         let mut progress = Progress::new(cases.len(), cases.len() - missing.len());
         let finished = match runner {
             Runner::Namespaces => self.in_namespaces(&missing, &mut store, &mut progress)?,
-            Runner::VirtualTime => self.in_virtual_time(&missing, &mut store, &mut progress)?,
+            Runner::VirtualTime => {
+                in_virtual_time(&missing, &self.ablate, &mut store, &mut progress)?;
+                true
+            }
         };
         let rows: Vec<Row> =
             cases.iter().filter_map(|case| store.row(case, runner, &self.ablate)).collect();
@@ -133,13 +140,39 @@ impl Multipath {
             });
         }
         print!("{}", table::render(&rows));
-        self.write(&rows)?;
+        let json = serde_json::to_string_pretty(&rows).context("write the rows as JSON")?;
+        self.write("multipath.json", json + "\n")?;
+        self.write("multipath.svg", picture::draw(&rows))?;
         if !finished {
             eprintln!("bench: broken off; the same command goes on from here");
             return Ok(ExitCode::from(INTERRUPTED));
         }
         let good = rows.iter().all(|row| row.missed.is_empty());
         Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(BELOW) })
+    }
+
+    /// Runs the same cases with each set of rules.
+    fn run_ablations(&self) -> Result<ExitCode> {
+        let cases = ablation::cases(self.seeds, self.seconds);
+        let mut store = Store::open(&self.out.join("ablations"), self.fresh)?;
+        let sets = ablation::rules();
+        let missing = |store: &Store, rules: &[String]| -> Vec<&Case> {
+            let is_missing = |case: &&Case| store.row(case, Runner::VirtualTime, rules).is_none();
+            cases.iter().filter(is_missing).collect()
+        };
+        let left: usize = sets.iter().map(|rules| missing(&store, rules).len()).sum();
+        let all = cases.len() * sets.len();
+        let mut progress = Progress::new(all, all - left);
+        let mut rows = Vec::new();
+        for rules in &sets {
+            let missing = missing(&store, rules);
+            in_virtual_time(&missing, rules, &mut store, &mut progress)?;
+            let row = |case| store.row(case, Runner::VirtualTime, rules);
+            rows.extend(cases.iter().filter_map(row));
+        }
+        print!("{}", ablation::render(&rows));
+        self.write("ablations.json", serde_json::to_string_pretty(&rows)? + "\n")?;
+        Ok(ExitCode::SUCCESS)
     }
 
     fn in_namespaces(
@@ -161,53 +194,47 @@ impl Multipath {
         Ok(true)
     }
 
-    /// Cases are independent, so each core takes the next one.
-    fn in_virtual_time(
-        &self,
-        cases: &[&Case],
-        store: &mut Store,
-        progress: &mut Progress,
-    ) -> Result<bool> {
-        let (next, trial, failed) =
-            (AtomicUsize::new(0), trial(&self.ablate)?, AtomicBool::new(false));
-        let threads = thread::available_parallelism().map_or(1, usize::from);
-        thread::scope(|scope| {
-            let (sender, rows) = mpsc::channel();
-            for _ in 0..threads.min(cases.len()) {
-                let (sender, next, failed) = (sender.clone(), &next, &failed);
-                scope.spawn(move || {
-                    while !failed.load(Ordering::Relaxed)
-                        && let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed))
-                    {
-                        let row = virtual_time::run(case, trial, &self.ablate);
-                        if sender.send((case, row)).is_err() {
-                            return;
-                        }
-                    }
-                });
-            }
-            drop(sender);
-            for (case, row) in rows {
-                let kept = store.add(&row);
-                failed.store(kept.is_err(), Ordering::Relaxed);
-                kept?;
-                progress.done(&name(case));
-            }
-            Ok(true)
-        })
-    }
-
-    fn write(&self, rows: &[Row]) -> Result<()> {
-        let json = serde_json::to_string_pretty(rows).context("write the rows as JSON")?;
-        for (name, text) in
-            [("multipath.json", json + "\n"), ("multipath.svg", picture::draw(rows))]
-        {
-            let path = self.out.join(name);
-            fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
-            eprintln!("bench: {}", path.display());
-        }
+    fn write(&self, name: &str, text: String) -> Result<()> {
+        let path = self.out.join(name);
+        fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+        eprintln!("bench: {}", path.display());
         Ok(())
     }
+}
+
+/// Cases are independent, so each core takes the next one.
+fn in_virtual_time(
+    cases: &[&Case],
+    rules: &[String],
+    store: &mut Store,
+    progress: &mut Progress,
+) -> Result<()> {
+    let (next, trial, failed) = (AtomicUsize::new(0), trial(rules)?, AtomicBool::new(false));
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        let (sender, rows) = mpsc::channel();
+        for _ in 0..threads.min(cases.len()) {
+            let (sender, next, failed) = (sender.clone(), &next, &failed);
+            scope.spawn(move || {
+                while !failed.load(Ordering::Relaxed)
+                    && let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed))
+                {
+                    let row = virtual_time::run(case, trial, rules);
+                    if sender.send((case, row)).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        for (case, row) in rows {
+            let kept = store.add(&row);
+            failed.store(kept.is_err(), Ordering::Relaxed);
+            kept?;
+            progress.done(&name(case));
+        }
+        Ok(())
+    })
 }
 
 fn name(case: &Case) -> String {

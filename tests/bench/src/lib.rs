@@ -5,6 +5,7 @@
 //! [virtual time](virtual_time) by the simulator or in [`namespaces`] by the real programs; both
 //! give a [`row`] of the same figures, which [`table`] shows as text and [`picture`] as a picture.
 
+pub mod ablation;
 pub mod case;
 pub mod cli;
 pub mod namespaces;

@@ -11,7 +11,9 @@
 use std::net::SocketAddr;
 
 use engine::wire::message::Preference;
-use engine::{Event, FourTuple, Mode, Offload, PathId, PathState, Session, Side, Time};
+use engine::{
+    Event, FourTuple, Mode, Offload, PathId, PathSnapshot, PathState, Session, Side, Time,
+};
 use lab::link::{Change, LinkCounters};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -235,6 +237,11 @@ impl World {
     /// One end's session.
     pub fn session(&mut self, end: usize) -> &mut Session {
         self.ends[end].session_mut()
+    }
+
+    /// What a path looks like at one end, which is not touched by that.
+    pub fn path_snapshot(&self, end: usize, path: u8) -> Option<PathSnapshot> {
+        self.ends[end].session.path_snapshot(PathId(path))
     }
 
     /// The state of a path as one end's sender sees it.

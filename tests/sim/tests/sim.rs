@@ -7,6 +7,7 @@ mod sim {
     mod failover;
     mod flaps;
     mod flood;
+    mod hash;
     mod idle;
     mod lead;
     mod links;

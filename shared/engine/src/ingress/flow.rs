@@ -11,6 +11,7 @@ use crate::{
     class::{Class, FlowClass},
     packet::{FlowKey, Headers, TCP},
     path::PathId,
+    scheduler::Hashes,
     segment::Cut,
     slots::SlotId,
     time::{Span, Time},
@@ -37,10 +38,12 @@ pub(super) struct Flow {
     pub(super) class: FlowClass,
     /// The path that leads it for as long as it lasts: a sender like BBR takes the shortest round trip
     /// that it has seen for the flow's own.
-    pub(super) lead: Option<Lead>,
-    /// The one before, while the flow may be looking for its round trip.
-    lead_before: Option<Lead>,
+    lead: Option<PathId>,
+    /// The same since it looked for its round trip as a transfer, and before, while it may be looking.
+    late_lead: Option<PathId>,
+    late_before: Option<PathId>,
     lull: Lull,
+    hashes: Hashes,
     /// Packets so far, up to [`BEGINNING`].
     packets: u8,
 }
@@ -81,15 +84,17 @@ impl Flow {
             codel: Codel::default(),
             class: FlowClass::default(),
             lead: None,
-            lead_before: None,
+            late_lead: None,
+            late_before: None,
             lull: Lull::default(),
+            hashes: Hashes::default(),
             packets: 0,
         }
     }
 
     /// Another flow begins in its place.
-    pub(super) fn begin(&mut self, lead: Option<PathId>) {
-        self.lead = lead.map(|path| Lead { path, is_late: false });
+    pub(super) fn begin(&mut self, lead: Option<PathId>, hashes: Hashes) {
+        (self.lead, self.late_lead, self.hashes) = (lead, None, hashes);
         (self.lull, self.packets) = (Lull::default(), 0);
     }
 
@@ -103,12 +108,12 @@ impl Flow {
         best: Option<PathId>,
     ) {
         let drained = self.queue.is_empty() && self.outstanding <= DRAINED;
-        match self.lull.on_packet(now, len, drained.then_some(shortest)) {
+        match self.lull.on_packet(now, len, shortest, drained) {
+            Some(Found::Break) => self.late_lead = None,
             Some(Found::Silence) => {
-                self.lead_before = self.lead;
-                self.lead = best.map(|path| Lead { path, is_late: true }).or(self.lead);
+                (self.late_before, self.late_lead) = (self.late_lead, best);
             }
-            Some(Found::Pause) => self.lead = self.lead_before,
+            Some(Found::Pause) => self.late_lead = self.late_before,
             Some(Found::Look) | None => {}
         }
     }
@@ -139,8 +144,14 @@ impl Flow {
             len: queued.cut.len(queued.next),
             class: queued.class,
             keeps_time: self.class.keeps_time(),
-            lead: self.lead.filter(|_| queued.led),
+            lead: self.leads().filter(|_| queued.led),
+            hashes: self.hashes,
         })
+    }
+
+    fn leads(&self) -> Option<Lead> {
+        let late = self.late_lead.map(|path| Lead { path, is_late: true });
+        late.or(self.lead.map(|path| Lead { path, is_late: false }))
     }
 
     /// Goes on behind the segment at the head. Returns whether it was its packet's last.

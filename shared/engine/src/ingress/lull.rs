@@ -21,6 +21,8 @@ pub(super) struct Lull {
 /// What a packet shows of its flow.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Found {
+    /// The flow had ended, or rested: what was found before is over.
+    Break,
     /// A transfer that was silent for a moment: it may look for its round trip.
     Silence,
     /// It did.
@@ -30,23 +32,27 @@ pub(super) enum Found {
 }
 
 impl Lull {
-    /// Notes a packet of so many bytes. A silence is at least `shortest`, if this packet may end one.
+    /// Notes a packet of so many bytes. A silence is at least `shortest`, half a round trip, and `drained` whether
+    /// this packet may end one.
     pub(super) fn on_packet(
         &mut self,
         now: Time,
         len: usize,
-        shortest: Option<Span>,
+        shortest: Span,
+        drained: bool,
     ) -> Option<Found> {
         let silent = now.since(self.last_at);
         self.last_at = now;
         if silent > BREAK {
-            *self = Self { since: now, last_at: now, ..Self::default() };
+            *self = Self { since: now, bytes: len as u64, last_at: now, quiet: None };
+            return Some(Found::Break);
         }
         self.bytes += len as u64;
         if let Some((at, sent, rate)) = &mut self.quiet {
             *sent += len as u64;
             let (passed, sent) = (now.since(*at), *sent as f64);
-            if sent > HANDFUL + FEW * *rate * passed.as_secs_f64() {
+            let few = (FEW * *rate).min(FOUR / (shortest * 2).as_secs_f64());
+            if sent > HANDFUL + few * passed.as_secs_f64() {
                 self.quiet = None;
                 return Some(Found::Pause);
             }
@@ -59,10 +65,8 @@ impl Lull {
         let age = now.since(self.since);
         let rate = self.bytes as f64 / age.as_secs_f64().max(1e-3);
         let missing = rate * silent.as_secs_f64();
-        if age >= LONG
-            && shortest.is_some_and(|it| silent >= it)
-            && missing >= MISSING + 2.0 * len as f64
-        {
+        let silence = drained && silent >= shortest;
+        if silence && age >= LONG && missing >= MISSING + 2.0 * len as f64 {
             self.quiet = Some((now, len as u64, rate));
             return Some(Found::Silence);
         }
@@ -86,7 +90,8 @@ const LOOK: Span = Span::millis(150);
 /// What is sent in a look, as a share of what was sent in the same time before.
 const FEW: f64 = 0.2;
 
-/// What may be sent at once beside that: BBR has four packets on their way.
+/// The most that is sent in each round trip, for BBR has four packets on their way, and beside that.
+const FOUR: f64 = 4.0 * 1500.0;
 const HANDFUL: f64 = 6.0 * 1500.0;
 
 /// Bytes that have to be missing in a silence, beside two packets.
@@ -102,7 +107,12 @@ mod tests {
         let now = pour(&mut lull, Time(1_000_000), 4_000);
         let mut found = Vec::new();
         for packet in 0..20 {
-            found.extend(lull.on_packet(now + Span::millis(60 + 10 * packet), 1400, SHORTEST));
+            found.extend(lull.on_packet(
+                now + Span::millis(60 + 10 * packet),
+                1400,
+                SHORTEST,
+                true,
+            ));
         }
         assert_eq!(found, [Found::Silence, Found::Look]);
     }
@@ -113,7 +123,7 @@ mod tests {
         let now = pour(&mut lull, Time(1_000_000), 4_000);
         let mut found = Vec::new();
         for packet in 0..400 {
-            found.extend(lull.on_packet(now + Span::millis(60 + packet), 1400, SHORTEST));
+            found.extend(lull.on_packet(now + Span::millis(60 + packet), 1400, SHORTEST, true));
         }
         assert_eq!(found, [Found::Silence, Found::Pause]);
     }
@@ -122,22 +132,48 @@ mod tests {
     fn what_is_short_or_slow_looks_for_nothing() {
         let mut short = Lull::default();
         let now = pour(&mut short, Time(1_000_000), 1_000);
-        assert_eq!(short.on_packet(now + Span::millis(60), 1400, SHORTEST), None);
+        assert_eq!(short.on_packet(now + Span::millis(60), 1400, SHORTEST, true), None);
 
         let mut slow = Lull::default();
-        for packet in 0..100 {
+        slow.on_packet(Time(1_000_000), 1400, SHORTEST, true);
+        for packet in 1..100 {
             let at = Time(1_000_000) + Span::millis(100) * packet;
-            assert_eq!(slow.on_packet(at, 1400, SHORTEST), None);
+            assert_eq!(slow.on_packet(at, 1400, SHORTEST, true), None);
         }
+    }
+
+    #[test]
+    fn one_that_starts_again_after_a_timeout_looks_for_nothing() {
+        let mut lull = Lull::default();
+        let now = pour(&mut lull, Time(1_000_000), 4_000);
+        // It doubles what it sends in each round trip of 20 ms.
+        let mut found = Vec::new();
+        for round in 0..8 {
+            for packet in 0..1 << round {
+                let at = now + Span::millis(220 + 20 * round) + Span(10) * packet;
+                found.extend(lull.on_packet(at, 1400, SHORTEST, packet == 0));
+            }
+        }
+        assert_eq!(found, [Found::Silence, Found::Pause]);
+    }
+
+    #[test]
+    fn a_long_rest_ends_what_was_found() {
+        let mut lull = Lull::default();
+        let now = pour(&mut lull, Time(1_000_000), 4_000);
+        lull.on_packet(now + Span::millis(60), 1400, SHORTEST, true);
+        let later = now + Span::secs(3);
+        assert_eq!(lull.on_packet(later, 1400, SHORTEST, true), Some(Found::Break));
     }
 
     /// Sends a packet each millisecond.
     fn pour(lull: &mut Lull, start: Time, packets: u64) -> Time {
-        for packet in 0..packets {
-            assert_eq!(lull.on_packet(start + Span::millis(packet), 1400, SHORTEST), None);
+        lull.on_packet(start, 1400, SHORTEST, true);
+        for packet in 1..packets {
+            assert_eq!(lull.on_packet(start + Span::millis(packet), 1400, SHORTEST, true), None);
         }
         start + Span::millis(packets)
     }
 
-    const SHORTEST: Option<Span> = Some(Span::millis(10));
+    const SHORTEST: Span = Span::millis(10);
 }

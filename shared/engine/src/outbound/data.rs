@@ -1,6 +1,6 @@
 //! From the queue into datagrams: scheduling, segmenting, stamping, sealing.
 
-use super::{Note, Outbound, path::Path};
+use super::{Note, Outbound, path::Path, settle::REPAIR_WITHIN};
 use crate::{
     class::Class,
     inbound::HOLD_MAX,
@@ -47,7 +47,9 @@ impl Outbound {
     /// Stages one segment that is sent again. Returns whether to go on.
     fn stage_repair(&mut self, now: Time, turn: &mut Turn) -> bool {
         let Some(segment) = self.repair.front().copied() else { return false };
-        if now.since(segment.first_sent) > GIVE_UP_AFTER {
+        // What was lost and found no room in time is of no use any more.
+        let patience = if segment.tries > 0 { REPAIR_WITHIN } else { GIVE_UP_AFTER };
+        if now.since(segment.first_sent) > patience {
             self.repair.pop_front();
             self.give_up(&segment);
             return true;
@@ -88,8 +90,19 @@ impl Outbound {
         if self.stage_head(now, head, turn) {
             return true;
         }
-        let behind = self.ingress.head_of_rest().filter(|behind| behind.flow != head.flow);
-        behind.is_some_and(|behind| self.stage_head(now, behind, turn))
+        // A path that woke is announced before anything else goes.
+        let announces = self.paths.iter().flatten().any(|path| path.state_due && !path.blocked);
+        if announces || turn.views().iter().all(|path| !path.room) {
+            return false;
+        }
+        for _ in 0..LOOKED_AT {
+            let Some(behind) = self.ingress.head_of_rest() else { return false };
+            if behind.flow != head.flow && self.stage_head(now, behind, turn) {
+                return true;
+            }
+            self.ingress.pass_over_rest();
+        }
+        false
     }
 
     fn stage_head(&mut self, now: Time, head: Head, turn: &mut Turn) -> bool {
@@ -106,8 +119,8 @@ impl Outbound {
         }
         let backlogged = self.is_backlogged(head.class);
         let copy = self.copies.allow(head.len, head.keeps_time);
-        let lead = self.ingress.lead_of(&head);
-        let packet = PacketView { len: head.len as u16, backlogged, copy, lead };
+        let (lead, hashes) = (self.ingress.lead_of(&head), head.hashes);
+        let packet = PacketView { len: head.len as u16, backlogged, copy, lead, hashes };
         let choice = self.schedulers[head.class.index()].select(&packet, turn.views());
         let (first, second) = match choice {
             Choice::Both(first, second) => (first, Some(second)),
@@ -388,6 +401,7 @@ impl Turn {
                 far: path.straggle(soonest, repair) > HOLD_MAX || path.worth.is_denied(now),
                 wait: Span::ZERO,
                 packet_max: path.packet_max(),
+                weight: path.weight.exp2(),
             });
         }
     }
@@ -431,6 +445,9 @@ impl Path {
         }
     }
 }
+
+/// Flows behind one that waits for its path which are looked at for one that does not.
+const LOOKED_AT: usize = 8;
 
 /// After this, nobody waits for a packet any more (the receiver forgets a lane's numbers later).
 pub(super) const GIVE_UP_AFTER: Span = Span::secs(3);

@@ -25,17 +25,18 @@ impl Outbound {
         if self.trial.has(Ablation::NoLead) {
             return;
         }
-        self.ingress.lead = self.find_lead(now, HALVED);
+        self.ingress.lead = self.find_lead(now, HALVED, self.ingress.lead);
         let (soonest, rtt) = self.nearest();
         let behind = |path: &Path| path.window.delay_least().unwrap_or(soonest) - soonest;
         // A BBR has two round trips on its way: if it has not seen the longer one, it does not starve by that.
         let reached = |id: &PathId| self.path(*id).is_some_and(|it| behind(it) <= rtt.0 as i64);
-        self.ingress.late_lead = self.find_lead(now, HALVED_LATE).filter(reached);
+        let late = self.find_lead(now, HALVED_LATE, self.ingress.late_lead);
+        self.ingress.late_lead = late.filter(reached);
         self.ingress.silence = (rtt / 2).max(SILENCE_MIN);
     }
 
-    /// The best lead, if a path that is so much farther has to bring twice as much.
-    fn find_lead(&self, now: Time, halved: Span) -> Option<PathId> {
+    /// The best lead, if a path that is so much farther has to bring twice as much, and given the one so far.
+    fn find_lead(&self, now: Time, halved: Span, before: Option<PathId>) -> Option<PathId> {
         let up = || self.paths.iter().flatten().filter(|path| path.state == PathState::Up);
         // No backup and no metered path leads where there is another.
         let tier = |path: &Path| (path.rank >= BACKUP, path.metered);
@@ -53,7 +54,7 @@ impl Outbound {
         let best = candidates().map(known).fold(0.0, f64::max);
         let carries = |path: &Path| if known(path) > 0.0 { known(path) } else { best };
         let value = |path: &Path| {
-            let held = if self.ingress.lead == Some(path.id) { HELD } else { 1.0 };
+            let held = if before == Some(path.id) { HELD } else { 1.0 };
             let later = path.window.delay_most().unwrap_or(soonest) - soonest;
             let rtt = path.rtt.minimum().unwrap_or(path.rtt.smoothed());
             let brings = candidates().map(|other| {

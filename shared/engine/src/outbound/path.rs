@@ -69,6 +69,9 @@ pub(super) struct Path {
     pub(super) ce_reported: u16,
     pub(super) batch: Batch,
     pub(super) worth: Worth,
+    /// The binary logarithm of what it carries, as flows are shared out by it: no flow is to move for what is
+    /// learnt of a path all the time.
+    pub(super) weight: f64,
     pub(super) flaps: Flaps,
     /// When the kernel said that its link is gone, until something goes by another.
     pub(super) hinted_at: Option<Time>,
@@ -172,6 +175,7 @@ impl Path {
             ce_reported: 0,
             batch: Batch::default(),
             worth: Worth::default(),
+            weight: 0.0,
             flaps: Flaps::default(),
             hinted_at: None,
             blocked: false,
@@ -224,6 +228,14 @@ impl Path {
     /// Whether a datagram of this length would exceed the window.
     pub(super) fn is_full(&self, len: usize) -> bool {
         self.sent.is_full() || self.sent.in_flight() + len as u64 > self.window.size()
+    }
+
+    /// Weighs the path anew where it carries clearly more or less than it did.
+    pub(super) fn weigh(&mut self) {
+        let now = self.window.carries().max(CARRIES_MIN).log2();
+        if (now - self.weight).abs() > 0.5 {
+            self.weight = (2.0 * now).round() / 2.0;
+        }
     }
 
     /// How long the path takes for what is on its way beyond its window.
@@ -356,6 +368,9 @@ impl Path {
 
 /// What a path may send in one go, and how early the pace lets it.
 pub(super) const TURN: Span = Span(500);
+
+/// What a path is taken to carry at the least when flows are shared out: 1 Mbit/s, in bytes a second.
+const CARRIES_MIN: f64 = 125_000.0;
 
 /// How long a dead path is probed often: most outages are over by then.
 const PROBED_OFTEN: Span = Span::secs(30);

@@ -105,6 +105,7 @@ impl Outbound {
         if path.window.on_feedback(now, &progress) {
             path.rtt.forget_minimum();
         }
+        path.weigh();
         self.review_lead(now);
     }
 
@@ -310,7 +311,7 @@ impl Outbound {
 }
 
 /// A packet that is older when its loss is found is of no use to anyone.
-const REPAIR_WITHIN: Span = Span::millis(500);
+pub(super) const REPAIR_WITHIN: Span = Span::millis(500);
 
 /// Retransmissions of one segment: on links that lose 5 % the peer waits for one segment in a million in
 /// vain with four, and on those that lose more nearly everything waits.

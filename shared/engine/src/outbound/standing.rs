@@ -5,6 +5,7 @@ use crate::{
     ingress::Aqm,
     path::PathState,
     time::{Span, Time},
+    trial::Ablation,
 };
 
 /// Whether the queue has been standing.
@@ -110,6 +111,9 @@ impl Outbound {
         self.standing.starting = live().any(|path| path.window.is_starting());
         let target = Span((QUEUE_SHARE * rtt.0 as f64) as u64).clamp(QUEUE_MIN, QUEUE_MAX);
         self.standing.aqm = Aqm { target, interval: ((rtt + target) * 2).max(Span::millis(100)) };
+        if self.trial.has(Ablation::ShortQueue) {
+            self.standing.aqm = Aqm { target: Span::millis(5), interval: Span::millis(100) };
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use crate::{
     notice::Told,
     path::{PathId, PathState},
     time::{Span, Time},
+    trial::Ablation,
     wire::PATHS_MAX,
 };
 
@@ -135,7 +136,9 @@ impl Outbound {
             for other in self.paths.iter_mut().flatten() {
                 other.window.on_failover(now);
             }
-            self.standing.mute(now);
+            if !self.trial.has(Ablation::NoMute) {
+                self.standing.mute(now);
+            }
         }
         self.push_event(Event::Path { path: id, from, to });
         self.change_state();

@@ -15,12 +15,15 @@ impl Scheduler for ActiveStandby {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::tests::path, *};
+    use super::{
+        super::tests::{packet, path},
+        *,
+    };
     use crate::path::PathId;
 
     #[test]
     fn the_lowest_rank_carries_everything_even_while_it_is_full() {
-        let packet = PacketView { len: 100, backlogged: true, copy: false, lead: None };
+        let packet = packet(100, true);
         let active = PathView { room: false, ..path(1, 3) };
 
         assert_eq!(

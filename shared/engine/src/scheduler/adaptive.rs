@@ -30,12 +30,15 @@ const LATE: Span = Span::millis(60);
 
 #[cfg(test)]
 mod tests {
-    use super::{super::tests::path, *};
+    use super::{
+        super::tests::{packet, path},
+        *,
+    };
     use crate::path::PathId;
 
     #[test]
     fn a_copy_goes_where_it_is_useful_and_free() {
-        let packet = PacketView { len: 200, backlogged: true, copy: true, lead: None };
+        let packet = PacketView { copy: true, ..packet(200, true) };
         let second = PathView { delay: Span::millis(20), ..path(1, 0) };
         let select = |second: PathView| Adaptive.select(&packet, &[path(0, 0), second]);
 

@@ -32,10 +32,13 @@ const PATIENCE: Span = Span::millis(20);
 
 #[cfg(test)]
 mod tests {
-    use super::{super::tests::path, *};
+    use super::{
+        super::tests::{packet, path},
+        *,
+    };
     use crate::path::PathId;
 
-    const PACKET: PacketView = PacketView { len: 100, backlogged: false, copy: false, lead: None };
+    const PACKET: PacketView = packet(100, false);
 
     #[test]
     fn both_paths_carry_a_packet_and_the_copy_waits_for_room_a_little() {

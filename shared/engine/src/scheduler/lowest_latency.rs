@@ -12,12 +12,15 @@ impl Scheduler for LowestLatency {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::tests::path, *};
+    use super::{
+        super::tests::{packet, path},
+        *,
+    };
     use crate::{path::PathId, time::Span};
 
     #[test]
     fn a_standing_queue_is_no_reason_for_the_slow_path() {
-        let standing = PacketView { len: 1000, backlogged: true, copy: false, lead: None };
+        let standing = packet(1000, true);
         let fast = PathView { room: false, wait: Span::millis(3), ..path(0, 0) };
         let slow = PathView { delay: Span::millis(20), ..path(1, 0) };
 

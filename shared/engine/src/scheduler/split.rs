@@ -30,12 +30,15 @@ const MARGIN: Span = Span(250);
 
 #[cfg(test)]
 mod tests {
-    use super::{super::tests::path, *};
+    use super::{
+        super::tests::{packet, path},
+        *,
+    };
     use crate::path::PathId;
 
     #[test]
     fn a_packet_waits_for_the_fast_path_if_it_arrives_earlier_that_way() {
-        let short = PacketView { len: 1000, backlogged: false, copy: false, lead: None };
+        let short = packet(1000, false);
         let fast = PathView { room: false, wait: Span::millis(3), ..path(0, 0) };
         let slow = PathView { delay: Span::millis(20), ..path(1, 0) };
         assert_eq!(Split.select(&short, &[fast, slow]), Choice::Wait);
@@ -46,7 +49,7 @@ mod tests {
 
     #[test]
     fn a_standing_queue_uses_whatever_has_room() {
-        let standing = PacketView { len: 1000, backlogged: true, copy: false, lead: None };
+        let standing = packet(1000, true);
         let fast = PathView { room: false, wait: Span::millis(3), ..path(0, 0) };
         let slow = PathView { delay: Span::millis(20), ..path(1, 0) };
 
@@ -55,7 +58,7 @@ mod tests {
 
     #[test]
     fn what_is_led_by_a_far_path_takes_nearer_ones_only_beside_it() {
-        let led = PacketView { len: 1000, backlogged: false, copy: false, lead: Some(PathId(1)) };
+        let led = PacketView { lead: Some(PathId(1)), ..packet(1000, false) };
         let far = PathView { delay: Span::millis(20), ..path(1, 0) };
         assert_eq!(Split.select(&led, &[path(0, 0), far]), Choice::One(PathId(1)));
 
@@ -68,7 +71,7 @@ mod tests {
 
     #[test]
     fn a_path_too_far_behind_for_order_carries_something_only_if_no_other_can() {
-        let standing = PacketView { len: 1000, backlogged: true, copy: false, lead: None };
+        let standing = packet(1000, true);
         let fast = PathView { room: false, ..path(0, 0) };
         let far = PathView { far: true, ..path(1, 0) };
 
@@ -78,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_path_that_cannot_carry_the_size_is_left_out() {
-        let large = PacketView { len: 1400, backlogged: true, copy: false, lead: None };
+        let large = packet(1400, true);
         let narrow = PathView { packet_max: 1300, ..path(0, 0) };
 
         assert_eq!(Split.select(&large, &[narrow, path(1, 0)]), Choice::One(PathId(1)));

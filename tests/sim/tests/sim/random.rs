@@ -1,6 +1,6 @@
 //! Random operations on links, paths and senders, held against the model.
 
-use engine::{EpochLimits, Mode, PathId, PathState, Span};
+use engine::{EpochLimits, PathId, PathState, Span};
 use lab::link::{Change, Loss, Rate, Switch};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -9,6 +9,7 @@ use sim::world::{CLIENT, SERVER, World, WorldConfig};
 use super::links;
 use super::model::{ID_LEN, Model};
 use super::replay::with_seeds;
+use super::scene::MODES;
 
 #[test]
 fn whatever_happens_packets_arrive_once_unchanged_and_in_order() {
@@ -67,7 +68,7 @@ impl Run {
             links,
             metered: if seed.is_multiple_of(3) { vec![0] } else { Vec::new() },
             is_v6: false,
-            mode: Mode::ALL[random.random_range(0..Mode::ALL.len())],
+            mode: MODES[random.random_range(0..MODES.len())],
             trial: engine::Trial::default(),
             epoch_limits,
             notice_delay_max: [0, 100, 2000][random.random_range(0..3)],
@@ -102,7 +103,7 @@ impl Run {
                     self.world.wake_path(end, line as u8);
                 }
             }
-            _ => self.world.set_mode(Mode::ALL[self.random.random_range(0..Mode::ALL.len())]),
+            _ => self.world.set_mode(MODES[self.random.random_range(0..MODES.len())]),
         }
     }
 

@@ -1,6 +1,5 @@
 //! The release rule: wait for every packet that can still come, and for none that can't.
 
-use engine::Mode;
 use lab::link::{Change, Jitter, LinkConfig, Loss, QueueLimit};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -10,20 +9,21 @@ use sim::world::{CLIENT, Delivery, SERVER, World, WorldConfig};
 
 use super::model::Model;
 use super::replay::with_seeds;
+use super::scene::MODES;
 
 #[test]
 fn no_packet_that_can_still_come_is_given_up() {
     with_seeds("no_packet_that_can_still_come_is_given_up", 100, &[462, 1241], |seed| {
         let mut random = StdRng::seed_from_u64(seed);
         let links = (0..random.random_range(1..=4)).map(|_| lossless(&mut random)).collect();
-        let mode = Mode::ALL[random.random_range(0..Mode::ALL.len())];
+        let mode = MODES[random.random_range(0..MODES.len())];
         let mut world = World::new(WorldConfig { mode, ..WorldConfig::symmetric(links, seed) });
         world.keep = true;
         let mut model = Model::default();
 
         for _ in 0..60 {
             if random.random_bool(0.1) {
-                world.set_mode(Mode::ALL[random.random_range(0..Mode::ALL.len())]);
+                world.set_mode(MODES[random.random_range(0..MODES.len())]);
             }
             send_burst(&mut random, &mut world, &mut model);
             // Paths go quiet and wake, fall idle and are busy.

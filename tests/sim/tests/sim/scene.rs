@@ -1,12 +1,16 @@
 //! What scenarios are made of: link pairs and senders.
 
-use engine::PathId;
+use engine::{Mode, PathId};
 use lab::link::{Change, Jitter, LinkConfig, Loss, QueueLimit, Switch};
 use sim::flow::cbr::{CbrConfig, CbrReceiver, CbrSender};
 use sim::flow::tcp::{Tcp, TcpConfig};
 use sim::flow::{Congestion, Load, Report, Role};
 use sim::packet::FourTuple;
 use sim::world::{CLIENT, SERVER, World, WorldConfig};
+
+/// The modes that random tests draw from: another order, or more of them, would make other tests of their seeds.
+pub(super) const MODES: [Mode; 5] =
+    [Mode::Split, Mode::Duplicate, Mode::Adaptive, Mode::LowestLatency, Mode::ActiveStandby];
 
 /// A fibre and an LTE link without flaws: 100 Mbit/s at 20 ms, 50 Mbit/s at 60 ms.
 pub(super) fn flagship() -> Vec<LinkConfig> {
@@ -63,8 +67,19 @@ pub(super) fn received(world: &World, stream: usize, from: usize) -> Report {
 
 /// A TCP connection whose data goes from one end, as fast as it can.
 pub(super) fn tcp(world: &mut World, from: usize, congestion: Congestion, mtu: u16) -> usize {
+    tcp_of(world, from, congestion, mtu, 5000)
+}
+
+/// The same from another port.
+pub(super) fn tcp_of(
+    world: &mut World,
+    from: usize,
+    congestion: Congestion,
+    mtu: u16,
+    port: u16,
+) -> usize {
     let tuple =
-        FourTuple { local: ([10, 0, 0, 2], 5000).into(), remote: ([10, 0, 0, 9], 80).into() };
+        FourTuple { local: ([10, 0, 0, 2], port).into(), remote: ([10, 0, 0, 9], 80).into() };
     let load = |end| if end == from { Load::Endless } else { Load::Nothing };
     let config = |tuple, role, end| {
         let plain = TcpConfig::new(tuple, role, load(end));

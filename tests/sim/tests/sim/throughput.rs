@@ -1,6 +1,5 @@
 //! What one TCP flow gets through the tunnel.
 
-use engine::PathId;
 use lab::link::{Change, LinkConfig, Loss};
 use sim::flow::Congestion::{self, Bbr, Cubic};
 use sim::world::{CLIENT, SERVER, WorldConfig};
@@ -49,7 +48,7 @@ fn what_a_wide_link_loses_at_once_makes_no_queue_of_seconds_on_a_narrow_one() {
         let mut most = 0;
         for _ in 0..100 {
             world.run_for(5_000);
-            let narrow = world.session(from).outbound.path_snapshot(PathId(1));
+            let narrow = world.path_snapshot(from, 1);
             most = most.max(narrow.expect("it is open").in_flight);
         }
         println!("from {from}: {most} bytes on the narrow link");
