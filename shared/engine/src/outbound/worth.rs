@@ -97,7 +97,8 @@ impl Outbound {
             let far = is_far(path);
             let used = far && path.live && now.since(path.bulk_at) < USED;
             let own = path.window.carries();
-            let poor = far && own > 0.0 && own / (own + carries) < price(behind(path));
+            let sounded = own > 0.0 && now.since(path.state_since) >= SOUNDED_AFTER;
+            let poor = far && sounded && own / (own + carries) < price(behind(path));
             path.worth.judge(now, used, poor, arrived, carries);
         }
     }
@@ -114,6 +115,9 @@ const PRICE: Span = Span::millis(330);
 
 /// A path that is less far behind, or less than a round trip, does no harm worth speaking of.
 const FAR: Span = Span::millis(20);
+
+/// How long the first reports on a path may still change what it seems to carry.
+const SOUNDED_AFTER: Span = Span::millis(500);
 
 /// A path that has carried nothing for so long is not used.
 const USED: Span = Span::millis(500);
