@@ -172,7 +172,7 @@ mod tests {
 
         let config = read(&text).unwrap();
 
-        assert_eq!(config.mode, Some(Mode::Duplicate));
+        assert_eq!(config.mode.map(Mode::name), Some("duplicate"));
         assert_eq!(config.routes.to_string(), "10.0.0.0/8");
         assert_eq!(config.links, Links::Auto { exclude: vec!["docker0".to_owned()] });
         assert_eq!(config.classes.rules.len(), 1);

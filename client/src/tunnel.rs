@@ -229,7 +229,7 @@ impl Tunnel {
     /// The server has changed its mind about modes.
     pub(crate) fn on_settings(&mut self, settings: &Settings) {
         let (Some(slot), Ok(mode)) = (self.slot, settings.mode_up.parse::<Mode>()) else { return };
-        self.driver.command(Command::SetMode(slot, mode.into()));
+        self.driver.command(Command::SetMode(slot, mode.0));
     }
 
     /// Whether no path of the session is up.

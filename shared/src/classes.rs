@@ -51,8 +51,8 @@ impl Classes {
 
     /// How a session is steered whose other classes have this mode.
     pub fn steering(&self, mode: Mode) -> Steering {
-        let modes = self.modes.map(|mode| mode.map(Into::into));
-        Steering { mode: mode.into(), rules: self.rules.clone(), modes }
+        let modes = self.modes.map(|mode| mode.map(|mode| mode.0));
+        Steering { mode: mode.0, rules: self.rules.clone(), modes }
     }
 
     /// The mode of a class, where it has one of its own.
@@ -235,8 +235,8 @@ mod tests {
             Rule { class: Class::Scavenger, when: rest },
         ];
         assert_eq!(classes.rules, Rules::new(rules).unwrap());
-        assert_eq!(classes.mode(Class::RealTime), Some(Mode::Duplicate));
-        assert_eq!(classes.mode(Class::Bulk), Some(Mode::Split));
+        assert_eq!(classes.mode(Class::RealTime), Some(Mode(engine::Mode::Duplicate)));
+        assert_eq!(classes.mode(Class::Bulk), Some(Mode(engine::Mode::Split)));
         assert_eq!(classes.mode(Class::Interactive), None);
         assert_eq!(read("").unwrap(), Classes::default());
     }

@@ -63,12 +63,12 @@ impl Lull {
             return Some(Found::Look);
         }
         let age = now.since(self.since);
-        let rate = self.bytes as f64 / age.as_secs_f64().max(1e-3);
-        let missing = rate * silent.as_secs_f64();
-        let silence = drained && silent >= shortest;
-        if silence && age >= LONG && missing >= MISSING + 2.0 * len as f64 {
-            self.quiet = Some((now, len as u64, rate));
-            return Some(Found::Silence);
+        if drained && silent >= shortest && age >= LONG {
+            let rate = self.bytes as f64 / age.as_secs_f64();
+            if rate * silent.as_secs_f64() >= MISSING + 2.0 * len as f64 {
+                self.quiet = Some((now, len as u64, rate));
+                return Some(Found::Silence);
+            }
         }
         if age >= LONG * 4 {
             self.since = now - age / 2;

@@ -401,7 +401,7 @@ impl Turn {
                 far: path.straggle(soonest, repair) > HOLD_MAX || path.worth.is_denied(now),
                 wait: Span::ZERO,
                 packet_max: path.packet_max(),
-                weight: path.weight.exp2(),
+                weight: path.weight,
             });
         }
     }

@@ -69,8 +69,8 @@ pub(super) struct Path {
     pub(super) ce_reported: u16,
     pub(super) batch: Batch,
     pub(super) worth: Worth,
-    /// The binary logarithm of what it carries, as flows are shared out by it: no flow is to move for what is
-    /// learnt of a path all the time.
+    /// What it carries, as flows are shared out by it: no flow is to move for what is learnt of a path all the
+    /// time.
     pub(super) weight: f64,
     pub(super) flaps: Flaps,
     /// When the kernel said that its link is gone, until something goes by another.
@@ -175,7 +175,7 @@ impl Path {
             ce_reported: 0,
             batch: Batch::default(),
             worth: Worth::default(),
-            weight: 0.0,
+            weight: CARRIES_MIN,
             flaps: Flaps::default(),
             hinted_at: None,
             blocked: false,
@@ -232,9 +232,9 @@ impl Path {
 
     /// Weighs the path anew where it carries clearly more or less than it did.
     pub(super) fn weigh(&mut self) {
-        let now = self.window.carries().max(CARRIES_MIN).log2();
-        if (now - self.weight).abs() > 0.5 {
-            self.weight = (2.0 * now).round() / 2.0;
+        let carries = self.window.carries().max(CARRIES_MIN);
+        if !(self.weight / STEP..=self.weight * STEP).contains(&carries) {
+            self.weight = carries;
         }
     }
 
@@ -368,6 +368,9 @@ impl Path {
 
 /// What a path may send in one go, and how early the pace lets it.
 pub(super) const TURN: Span = Span(500);
+
+/// A path that carries so many times more, or less, is weighed anew.
+const STEP: f64 = 1.5;
 
 /// What a path is taken to carry at the least when flows are shared out: 1 Mbit/s, in bytes a second.
 const CARRIES_MIN: f64 = 125_000.0;
