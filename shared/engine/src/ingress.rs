@@ -11,7 +11,7 @@ use std::{
 };
 
 pub(crate) use self::codel::Aqm;
-use self::flow::{Flow, Lead, Queued};
+use self::flow::{Flow, Lead, Queued, SMALL};
 use crate::{
     class::{Class, Classifier, FlowClass},
     packet::{FlowHash, FlowKey, Headers},
@@ -58,11 +58,20 @@ pub(crate) struct Head {
     pub(crate) index: u16,
     pub(crate) len: usize,
     pub(crate) class: Class,
+    /// When its packet came.
+    pub(crate) since: Time,
     /// Whether its flow was seen to keep time, as calls do.
     pub(crate) keeps_time: bool,
     /// The path that it is led by: for what comes nearer than that nobody waits.
     lead: Option<Lead>,
     pub(crate) hashes: Hashes,
+}
+
+impl Head {
+    /// Whether it is what somebody types, or an acknowledgement, as far as can be seen.
+    pub(crate) fn is_small(&self) -> bool {
+        self.class == Class::Interactive && self.len <= SMALL
+    }
 }
 
 impl Ingress {

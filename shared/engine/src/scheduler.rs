@@ -44,6 +44,8 @@ pub(crate) struct PacketView {
     pub(crate) len: u16,
     /// Whether the queue has been standing for long enough that every path is worth using.
     pub(crate) backlogged: bool,
+    /// How long it has waited, where that speaks for a path on which it arrives later.
+    pub(crate) waited: Span,
     /// Whether a copy of it is worth its bytes.
     pub(crate) copy: bool,
     /// The path that leads its flow: paths on which it would arrive earlier are not preferred to that one.
@@ -198,6 +200,6 @@ mod tests {
 
     pub(super) const fn packet(len: u16, backlogged: bool) -> PacketView {
         let hashes = Hashes { flow: 0, host: 0 };
-        PacketView { len, backlogged, copy: false, lead: None, hashes }
+        PacketView { len, backlogged, waited: Span::ZERO, copy: false, lead: None, hashes }
     }
 }

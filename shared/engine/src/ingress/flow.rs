@@ -143,6 +143,7 @@ impl Flow {
             index: queued.next,
             len: queued.cut.len(queued.next),
             class: queued.class,
+            since: queued.since,
             keeps_time: self.class.keeps_time(),
             lead: self.leads().filter(|_| queued.led),
             hashes: self.hashes,
@@ -174,7 +175,7 @@ const DRAINED: u32 = 6;
 const BEGINNING: u8 = 5;
 
 /// What somebody types, and all acknowledgements, with headers.
-const SMALL: usize = 120;
+pub(super) const SMALL: usize = 120;
 
 /// QUIC fills its datagrams to this at least where it wants to know the path (RFC 9000, 14.1).
 const DATAGRAM_MIN: usize = 1200;

@@ -120,7 +120,12 @@ impl Outbound {
         let backlogged = self.is_backlogged(head.class);
         let copy = self.copies.allow(head.len, head.keeps_time);
         let (lead, hashes) = (self.ingress.lead_of(&head), head.hashes);
-        let packet = PacketView { len: head.len as u16, backlogged, copy, lead, hashes };
+        let waited = match head.is_small() && lead.is_none() {
+            true => now.since(head.since),
+            false => Span::ZERO,
+        };
+        let len = head.len as u16;
+        let packet = PacketView { len, backlogged, waited, copy, lead, hashes };
         let choice = self.schedulers[head.class.index()].select(&packet, turn.views());
         let (first, second) = match choice {
             Choice::Both(first, second) => (first, Some(second)),

@@ -99,6 +99,7 @@ impl Outbound {
             lost,
             repairs,
             marked,
+            sparse: path.metered,
             rtt: path.rtt.smoothed(),
             rtt_min: path.rtt.minimum().unwrap_or(path.rtt.smoothed()),
         };

@@ -23,7 +23,11 @@ pub(super) struct Gauge {
     jitter: f64,
     /// Mean distance of a delay from where the two before point, and from the smallest of its interval.
     steps: [f64; 2],
+    /// Mean square of the former.
+    square: f64,
     steps_seen: u32,
+    /// The usual time between reports while they keep coming, in microseconds.
+    gap: f64,
     delays_before: Option<[i64; 2]>,
     /// By how much delays lately differed within a round trip.
     spread: f64,
@@ -66,7 +70,9 @@ impl Gauge {
             base_kept: false,
             jitter: 0.0,
             steps: [0.0; 2],
+            square: 0.0,
             steps_seen: 0,
+            gap: 0.0,
             delays_before: None,
             spread: 0.0,
             rate: 0.0,
@@ -81,6 +87,11 @@ impl Gauge {
         }
     }
 
+    /// The usual time between reports: what was sent in it is on its way without being reported.
+    pub(super) fn gap(&self) -> Span {
+        Span(self.gap as u64)
+    }
+
     /// Bytes a second that arrived over the last round trip.
     pub(super) fn rate(&self) -> f64 {
         self.rate
@@ -89,6 +100,16 @@ impl Gauge {
     /// What the path may carry, by how its first datagrams came out of it, in bytes a second.
     pub(super) fn sounded(&self) -> f64 {
         self.sounding.rate()
+    }
+
+    /// The most that the path is taken to carry before a queue showed, in bytes a second.
+    pub(super) fn credible(&self) -> f64 {
+        self.sounding.credible(self.rate)
+    }
+
+    /// Whether what comes is what the path is sounded by.
+    pub(super) fn is_sounding(&self) -> bool {
+        self.sounding.is_going_on()
     }
 
     /// Believes what is measured under load instead.
@@ -154,7 +175,7 @@ impl Gauge {
 
     /// How far back the queue is looked for: long enough to meet a moment without jitter.
     pub(super) fn span(&self) -> Span {
-        Span((JITTERS * self.jitter) as u64).clamp(QUEUE_SPAN_MIN, QUEUE_SPAN_MAX)
+        Span((JITTERS * self.mean_jitter()) as u64).clamp(QUEUE_SPAN_MIN, QUEUE_SPAN_MAX)
     }
 
     /// The path has become another one: its delay, and what it carries, are to be learnt.
@@ -211,8 +232,9 @@ impl Gauge {
             self.lost_long += (share - self.lost_long) / LOSS_MEMORY;
         }
         self.lossy = self.lost_long > if self.lossy { LOSSY_STILL } else { LOSSY };
+        self.gap += GAP_GAIN * (elapsed.0.min(GAP_MAX) as f64 - self.gap);
         self.track_base(now, progress.delay_min);
-        self.track_jitter(progress);
+        self.track_jitter(elapsed, progress);
         self.track_rate(at + elapsed, progress.rtt);
         self.track_queue(now, at + elapsed);
         elapsed
@@ -228,7 +250,7 @@ impl Gauge {
 
     /// A queue grows and drains steadily, jitter leaps: so the leaps between reports tell how much of
     /// the delay above the base is jitter.
-    fn track_jitter(&mut self, progress: &Progress) {
+    fn track_jitter(&mut self, elapsed: Span, progress: &Progress) {
         let mean = progress.delay_mean;
         let [before, last] = self.delays_before.unwrap_or([mean; 2]);
         self.delays_before = Some([last, mean]);
@@ -242,7 +264,26 @@ impl Gauge {
         let gain = 1.0 / f64::from(self.steps_seen);
         self.steps[0] += gain * (leap - self.steps[0]);
         self.steps[1] += gain * (within - self.steps[1]);
-        self.jitter = (LEAPS_PER_MEAN * self.steps[0]).max(self.steps[1]);
+        // Between reports that are far apart queues come and go as well.
+        let size = if elapsed <= DENSE { leap } else { self.steps[0] };
+        self.square += gain * (leap * size - self.square);
+        self.jitter = self.mean_jitter().max(LEAPS_PER_MEAN * self.usual_leap());
+    }
+
+    /// The jitter if it is redrawn with every other report.
+    fn mean_jitter(&self) -> f64 {
+        (LEAPS_PER_MEAN * self.steps[0]).max(self.steps[1])
+    }
+
+    /// How far the delay leaps when it does. A jitter that is redrawn more seldom leaps seldom, by no less.
+    fn usual_leap(&self) -> f64 {
+        let mean = self.steps[0];
+        let size = self.square / mean.max(1.0);
+        // What leaps by less are bursts, and a few reports show nothing.
+        if size < LEAP_MIN || self.steps_seen < STEPS_MEMORY {
+            return mean;
+        }
+        (size / SIZES_PER_LEAP).clamp(mean, SELDOM * mean)
     }
 
     fn track_rate(&mut self, at: Time, rtt: Span) {
@@ -315,6 +356,23 @@ const LATELY: usize = 3;
 /// mean change of the change from report to report 0.66 sigma.
 const LEAPS_PER_MEAN: f64 = 1.2;
 
+/// Mean square by mean of what leaps as jitters do: 1.6 for a half-normal law, and somewhat more for the noise between leaps.
+const SIZES_PER_LEAP: f64 = 1.8;
+
+/// What keeps coming is reported each 5 ms, and each 10 at a loss of every other report.
+const DENSE: Span = Span::millis(12);
+
+/// How much a report counts for the usual time between them, and the longest that is one: where each byte costs, ten a
+/// second are sent.
+const GAP_GAIN: f64 = 0.1;
+const GAP_MAX: u64 = 100_000;
+
+/// Smaller leaps are those of bursts, in microseconds.
+const LEAP_MIN: f64 = 3_000.0;
+
+/// A jitter that is redrawn in each 40 ms leaps with every fourth report or so; what leaps more seldom is none.
+const SELDOM: f64 = 4.0;
+
 /// Reports that the jitter is a mean of.
 const STEPS_MEMORY: u32 = 50;
 
@@ -337,3 +395,52 @@ const DELAY_MAX: i64 = 10_000_000;
 const PAUSE_MAX: u32 = u32::MAX / 2;
 
 const SAMPLES_MAX: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_jitter_is_as_large_however_seldom_it_is_redrawn() {
+        let [often, seldom] = [2, 5].map(|held| jitter_of(|report| draw(report / held) as i64));
+        assert!((5_000.0..9_000.0).contains(&often), "{often}");
+        assert!((0.5..1.3).contains(&(seldom / often)), "{seldom} and {often}");
+    }
+
+    #[test]
+    fn a_queue_that_grows_and_drains_is_no_jitter() {
+        let saw = |report: u64| 100 * (report % 80).min(80 - report % 80) as i64;
+        assert!(jitter_of(saw) < 500.0, "{}", jitter_of(saw));
+    }
+
+    /// What is found where reports each 5 ms show these delays, in microseconds.
+    fn jitter_of(delay: impl Fn(u64) -> i64) -> f64 {
+        let mut gauge = Gauge::new();
+        for report in 0..400 {
+            let (at, delay) = (report * 5_000, 10_000 + delay(report));
+            gauge.on_report(
+                Time(at),
+                &Progress {
+                    bytes: 30_000,
+                    arrived: 30_000 * (report + 1),
+                    received_at: at as u32,
+                    fresh: 30_000,
+                    delay_mean: delay,
+                    delay_min: delay,
+                    lost: 0,
+                    repairs: true,
+                    marked: false,
+                    sparse: false,
+                    rtt: Span::millis(40),
+                    rtt_min: Span::millis(40),
+                },
+            );
+        }
+        gauge.jitter()
+    }
+
+    /// Evenly from 0 to 13 ms (Knuth's multiplicative hash).
+    fn draw(number: u64) -> u64 {
+        (number.wrapping_mul(2_654_435_761) & 0xffff_ffff) * 13_000 >> 32
+    }
+}

@@ -21,6 +21,8 @@ pub(crate) struct Progress {
     pub(crate) marked: bool,
     /// Whether what is lost is sent again.
     pub(crate) repairs: bool,
+    /// Whether reports are earned, and far apart: on a link where each byte costs.
+    pub(crate) sparse: bool,
     /// Smoothed and smallest round-trip time.
     pub(crate) rtt: Span,
     pub(crate) rtt_min: Span,

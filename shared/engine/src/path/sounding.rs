@@ -26,6 +26,18 @@ impl Sounding {
         self.rate
     }
 
+    /// Whether the first datagrams have not all come.
+    pub(super) fn is_going_on(&self) -> bool {
+        !self.done
+    }
+
+    /// The most that the path is taken to carry, given what arrives, both in bytes a second. Its first datagrams show
+    /// too much rather than too little; without this, a narrow and near path would begin with a window of many round
+    /// trips.
+    pub(super) fn credible(&self, arrives: f64) -> f64 {
+        if self.rate > 0.0 { (CREDIBLE * self.rate).max(AHEAD * arrives) } else { f64::INFINITY }
+    }
+
     /// Comes nearer to what was measured under load, by this share.
     pub(super) fn correct(&mut self, capacity: f64, gain: f64) {
         self.rate += gain * (capacity - self.rate);
@@ -64,6 +76,10 @@ const TRAIN: u64 = 20_000;
 /// Four full datagrams: fewer are a moment of jitter.
 const ENOUGH: u64 = 4 * 1400;
 
+/// How much more than was shown is believed; and how much more than arrives, where that is more than was shown.
+const CREDIBLE: f64 = 1.1;
+const AHEAD: f64 = 1.5;
+
 /// What comes at once is not told apart: 1 Gbit/s.
 const RATE_MAX: f64 = 125e6;
 
@@ -100,6 +116,17 @@ mod tests {
         assert_eq!(sounding.rate(), before / 2.0);
     }
 
+    #[test]
+    fn no_more_is_believed_than_was_shown_or_arrives() {
+        let mut sounding = Sounding::default();
+        assert_eq!(sounding.credible(1e6), f64::INFINITY, "nothing is known");
+        sounding.on_report(&report(14_000, 14_000, 10_080, 5040));
+        let shown = sounding.rate();
+        assert!(sounding.is_going_on());
+        assert!((1.0..1.2).contains(&(sounding.credible(0.0) / shown)));
+        assert_eq!(sounding.credible(10.0 * shown), 15.0 * shown);
+    }
+
     /// A report of what has arrived, how much of it is new, when, and how late it was beyond the first.
     fn report(arrived: u64, bytes: u64, received_at: u32, later: i64) -> Progress {
         Progress {
@@ -112,6 +139,7 @@ mod tests {
             lost: 0,
             marked: false,
             repairs: true,
+            sparse: false,
             rtt: Span::millis(20),
             rtt_min: Span::millis(20),
         }

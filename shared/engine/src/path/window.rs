@@ -204,12 +204,16 @@ impl Window {
         if self.fixed {
             return false;
         }
-        let loop_time = (progress.rtt_min + FEEDBACK_INTERVAL).as_secs_f64();
+        let gap = if progress.sparse { self.gauge.gap() } else { FEEDBACK_INTERVAL };
+        let loop_time = (progress.rtt_min + gap).as_secs_f64();
         if self.pace == 0.0 {
             self.pace = self.size / loop_time;
             self.capacity = self.pace;
         }
         self.leave_start(now, progress);
+        if self.start {
+            self.capacity = self.capacity.min(self.gauge.credible());
+        }
         self.learn_capacity(elapsed, progress);
         self.hurry(now, loop_time, progress);
         self.obey_policer(now, progress);
@@ -247,7 +251,8 @@ impl Window {
     /// The first queue ends the start: at once where as much arrives as we took the path to carry, else if
     /// it stays for a round trip, for what jitter adds to the first few packets looks the same.
     fn leave_start(&mut self, now: Time, progress: &Progress) {
-        if !self.start || self.gauge.standing() <= 0.8 * self.target() {
+        let queued = self.gauge.standing() > 0.8 * self.target() && !self.gauge.is_sounding();
+        if !self.start || !queued {
             self.start_queue = None;
             return;
         }

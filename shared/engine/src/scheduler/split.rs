@@ -2,7 +2,8 @@
 //!
 //! While the queue is short, a packet goes where it arrives first, even if that means to wait for
 //! the fast path: early use of the slow one would only add delay (ECF, CoNEXT 2017). Once the queue
-//! has been standing, every path that can send does; but for one that is so far behind that order
+//! has been standing, every path that can send does; and what is small does when it has waited for as long as
+//! that path takes longer, for acknowledgements of a wide path's load can be more than a narrow one carries; but for one that is so far behind that order
 //! would not be waited for: what it carried would be taken for lost, and cost more than it adds.
 
 use super::{Choice, PacketView, PathView, Scheduler, eligible};
@@ -20,7 +21,7 @@ impl Scheduler for Split {
         let ready = usable().filter(|path| path.room).min_by_key(rank);
         let Some(ready) = ready else { return Choice::Wait };
         let best = usable().map(|path| delay(path) + path.wait).min();
-        let patient = best.is_some_and(|best| best + MARGIN < delay(ready));
+        let patient = best.is_some_and(|best| best + MARGIN + packet.waited < delay(ready));
         if patient && !packet.backlogged { Choice::Wait } else { Choice::One(ready.id) }
     }
 }
@@ -45,6 +46,16 @@ mod tests {
 
         let busy = PathView { wait: Span::millis(30), ..fast };
         assert_eq!(Split.select(&short, &[busy, slow]), Choice::One(PathId(1)));
+    }
+
+    #[test]
+    fn what_waited_for_as_long_as_the_slow_path_takes_longer_goes_by_it() {
+        let fast = PathView { room: false, wait: Span::millis(3), ..path(0, 0) };
+        let slow = PathView { delay: Span::millis(20), ..path(1, 0) };
+        let waited = |ms| PacketView { waited: Span::millis(ms), ..packet(60, false) };
+
+        assert_eq!(Split.select(&waited(16), &[fast, slow]), Choice::Wait);
+        assert_eq!(Split.select(&waited(17), &[fast, slow]), Choice::One(PathId(1)));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Links of which the one that carries most is not the nearest, or is hard to know.
 
-use lab::link::{Jitter, JitterLaw, LinkConfig};
+use lab::link::{Jitter, JitterLaw, LinkConfig, Loss};
 use sim::flow::Congestion;
 use sim::world::{CLIENT, SERVER, World, WorldConfig};
 
@@ -54,6 +54,31 @@ fn a_delay_that_wanders_slowly_is_no_queue() {
         let goodput = goodput(&mut world, CLIENT, Congestion::Bbr);
         println!("seed {seed}: {goodput:.1} of 100 Mbit/s");
         assert!(goodput > 50.0, "{goodput} Mbit/s");
+    }
+}
+
+#[test]
+fn acknowledgements_that_a_near_and_narrow_link_cannot_carry_take_the_wide_one() {
+    // One for every other packet of 200 Mbit/s are 8 Mbit/s.
+    for (seed, congestion) in [(28, Congestion::Cubic), (29, Congestion::Bbr)] {
+        let links = vec![LinkConfig::mbit(200, 30_000), LinkConfig::mbit(5, 7_000)];
+        let mut world = opened(WorldConfig::symmetric(links, seed));
+        let goodput = goodput(&mut world, CLIENT, congestion);
+        println!("{congestion:?}: {goodput:.1} of 189 Mbit/s");
+        assert!(goodput > 0.8 * 189.0, "{goodput} Mbit/s");
+    }
+}
+
+#[test]
+fn a_radio_that_loses_packets_and_wanders_slowly_is_used_whole() {
+    for seed in 30..33 {
+        let jitter = Jitter { sigma_us: 5_000, law: JitterLaw::Held { interval_us: 23_000 } };
+        let loss = Loss::Independent { probability: 0.02 };
+        let links = vec![LinkConfig { jitter, loss, ..LinkConfig::mbit(120, 4_000) }];
+        let mut world = opened(WorldConfig::symmetric(links, seed));
+        let goodput = goodput(&mut world, CLIENT, Congestion::Cubic);
+        println!("seed {seed}: {goodput:.1} of 111 Mbit/s");
+        assert!(goodput > 0.4 * 111.0, "{goodput} Mbit/s");
     }
 }
 

@@ -170,6 +170,7 @@ mod tests {
             lost,
             repairs: true,
             marked: false,
+            sparse: false,
             rtt: Span(10_000 + delay as u64),
             rtt_min: Span::millis(20),
         }
