@@ -117,15 +117,7 @@ impl Outbound {
             }
             return true;
         }
-        let backlogged = self.is_backlogged(head.class);
-        let copy = self.copies.allow(head.len, head.keeps_time);
-        let (lead, hashes) = (self.ingress.lead_of(&head), head.hashes);
-        let waited = match head.is_small() && lead.is_none() {
-            true => now.since(head.since),
-            false => Span::ZERO,
-        };
-        let len = head.len as u16;
-        let packet = PacketView { len, backlogged, waited, copy, lead, hashes };
+        let packet = self.packet_view(now, &head);
         let choice = self.schedulers[head.class.index()].select(&packet, turn.views());
         let (first, second) = match choice {
             Choice::Both(first, second) => (first, Some(second)),
@@ -182,6 +174,20 @@ impl Outbound {
             self.send_segment(now, witness, segment, Sending::Copy);
         }
         true
+    }
+
+    /// The segment at the head, as schedulers see it.
+    fn packet_view(&mut self, now: Time, head: &Head) -> PacketView {
+        let lead = self.ingress.lead_of(head);
+        let impatient = head.is_small() && lead.is_none();
+        PacketView {
+            len: head.len as u16,
+            backlogged: self.is_backlogged(head.class),
+            waited: if impatient { now.since(head.since) } else { Span::ZERO },
+            copy: self.copies.allow(head.len, head.keeps_time),
+            lead,
+            hashes: head.hashes,
+        }
     }
 
     /// Whether the queue has been standing for so long that every path is worth using for this class.

@@ -441,6 +441,6 @@ mod tests {
 
     /// Evenly from 0 to 13 ms (Knuth's multiplicative hash).
     fn draw(number: u64) -> u64 {
-        (number.wrapping_mul(2_654_435_761) & 0xffff_ffff) * 13_000 >> 32
+        ((number.wrapping_mul(2_654_435_761) & 0xffff_ffff) * 13_000) >> 32
     }
 }
