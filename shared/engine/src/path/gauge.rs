@@ -270,8 +270,9 @@ impl Gauge {
         self.jitter = self.mean_jitter().max(LEAPS_PER_MEAN * self.usual_leap());
     }
 
-    /// The jitter if it is redrawn with every other report.
-    fn mean_jitter(&self) -> f64 {
+    /// The jitter if it is redrawn with every other report: no more than it is, where what a burst of ours adds may be taken
+    /// for jitter.
+    pub(super) fn mean_jitter(&self) -> f64 {
         (LEAPS_PER_MEAN * self.steps[0]).max(self.steps[1])
     }
 

@@ -124,7 +124,7 @@ impl Window {
     /// How long what is sent takes if there is no queue, clocks' offset included, in microseconds:
     /// nearly always no longer than this. None before the first report.
     pub(crate) fn delay_most(&self) -> Option<i64> {
-        Some(self.gauge.base()? + (JITTERS_MOST * self.gauge.jitter()) as i64)
+        Some(self.gauge.base()? + (JITTERS_MOST * self.gauge.mean_jitter()) as i64)
     }
 
     /// The same at the least.
@@ -134,7 +134,7 @@ impl Window {
 
     /// Whether the path loses packets, or is late now and then, so that a copy elsewhere is worth something.
     pub(crate) fn is_troubled(&self) -> bool {
-        self.is_lossy() || self.gauge.jitter() > JITTER_TROUBLE
+        self.is_lossy() || self.gauge.mean_jitter() > JITTER_TROUBLE
     }
 
     /// Whether the path loses packets as radios do, all the time.
