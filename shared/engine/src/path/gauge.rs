@@ -270,8 +270,8 @@ impl Gauge {
         self.jitter = self.mean_jitter().max(LEAPS_PER_MEAN * self.usual_leap());
     }
 
-    /// The jitter if it is redrawn with every other report: no more than it is, where what a burst of ours adds may be taken
-    /// for jitter.
+    /// The jitter if it is redrawn with every other report: no more than it is, where what a burst of ours adds may be
+    /// taken for jitter.
     pub(super) fn mean_jitter(&self) -> f64 {
         (LEAPS_PER_MEAN * self.steps[0]).max(self.steps[1])
     }
@@ -357,7 +357,8 @@ const LATELY: usize = 3;
 /// mean change of the change from report to report 0.66 sigma.
 const LEAPS_PER_MEAN: f64 = 1.2;
 
-/// Mean square by mean of what leaps as jitters do: 1.6 for a half-normal law, and somewhat more for the noise between leaps.
+/// Mean square by mean of what leaps as jitters do: 1.6 for a half-normal law, and somewhat more for the noise between
+/// leaps.
 const SIZES_PER_LEAP: f64 = 1.8;
 
 /// What keeps coming is reported each 5 ms, and each 10 at a loss of every other report.
@@ -417,25 +418,10 @@ mod tests {
     /// What is found where reports each 5 ms show these delays, in microseconds.
     fn jitter_of(delay: impl Fn(u64) -> i64) -> f64 {
         let mut gauge = Gauge::new();
-        for report in 0..400 {
-            let (at, delay) = (report * 5_000, 10_000 + delay(report));
-            gauge.on_report(
-                Time(at),
-                &Progress {
-                    bytes: 30_000,
-                    arrived: 30_000 * (report + 1),
-                    received_at: at as u32,
-                    fresh: 30_000,
-                    delay_mean: delay,
-                    delay_min: delay,
-                    lost: 0,
-                    repairs: true,
-                    marked: false,
-                    sparse: false,
-                    rtt: Span::millis(40),
-                    rtt_min: Span::millis(40),
-                },
-            );
+        for number in 0..400 {
+            let (at, delay) = (number * 5_000, 10_000 + delay(number));
+            let report = Progress::of(at, 30_000, delay, Span::millis(40));
+            gauge.on_report(Time(at), &Progress { arrived: 30_000 * (number + 1), ..report });
         }
         gauge.jitter()
     }

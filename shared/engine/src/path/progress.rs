@@ -27,3 +27,24 @@ pub(crate) struct Progress {
     pub(crate) rtt: Span,
     pub(crate) rtt_min: Span,
 }
+
+#[cfg(test)]
+impl Progress {
+    /// What the report says that comes at this time, of so many bytes that took so long.
+    pub(super) fn of(received_at: u64, bytes: u64, delay: i64, rtt: Span) -> Self {
+        Self {
+            bytes,
+            arrived: u64::MAX,
+            received_at: received_at as u32,
+            fresh: 0,
+            delay_mean: delay,
+            delay_min: delay,
+            lost: 0,
+            marked: false,
+            repairs: true,
+            sparse: false,
+            rtt,
+            rtt_min: rtt,
+        }
+    }
+}

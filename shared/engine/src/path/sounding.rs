@@ -129,19 +129,7 @@ mod tests {
 
     /// A report of what has arrived, how much of it is new, when, and how late it was beyond the first.
     fn report(arrived: u64, bytes: u64, received_at: u32, later: i64) -> Progress {
-        Progress {
-            bytes,
-            arrived,
-            received_at,
-            fresh: bytes,
-            delay_mean: 10_000 + later,
-            delay_min: 10_000,
-            lost: 0,
-            marked: false,
-            repairs: true,
-            sparse: false,
-            rtt: Span::millis(20),
-            rtt_min: Span::millis(20),
-        }
+        let report = Progress::of(received_at.into(), bytes, 10_000, Span::millis(20));
+        Progress { arrived, fresh: bytes, delay_mean: 10_000 + later, ..report }
     }
 }

@@ -160,19 +160,8 @@ mod tests {
     }
 
     fn progress(step: u64, delay: i64, lost: u64) -> Progress {
-        Progress {
-            bytes: 10_000_u64.saturating_sub(lost),
-            received_at: (step * 5_000) as u32,
-            arrived: u64::MAX,
-            fresh: 0,
-            delay_mean: delay,
-            delay_min: delay,
-            lost,
-            repairs: true,
-            marked: false,
-            sparse: false,
-            rtt: Span(10_000 + delay as u64),
-            rtt_min: Span::millis(20),
-        }
+        let bytes = 10_000_u64.saturating_sub(lost);
+        let report = Progress::of(step * 5_000, bytes, delay, Span::millis(20));
+        Progress { lost, rtt: Span(10_000 + delay as u64), ..report }
     }
 }

@@ -21,18 +21,9 @@ fn no_report_upsets_the_window() {
         window.on_feedback(
             Time(step as u64 * 31_000),
             &Progress {
-                bytes: 1 << 31,
-                received_at: step as u32 * 31_000,
-                arrived: u64::MAX,
-                fresh: 0,
-                delay_mean: delay,
-                delay_min: delay,
                 lost: u64::from(u32::MAX),
-                repairs: true,
                 marked: step % 2 == 0,
-                sparse: false,
-                rtt,
-                rtt_min: rtt,
+                ..Progress::of(step as u64 * 31_000, 1 << 31, delay, rtt)
             },
         );
         assert!(window.size.is_finite() && window.size <= SIZE_MAX);
@@ -48,20 +39,7 @@ fn an_idle_path_keeps_its_window() {
     for step in 0..100 {
         window.on_feedback(
             Time(10_000_000 + step * 100_000),
-            &Progress {
-                bytes: 200,
-                received_at: (10_000_000 + step * 100_000) as u32,
-                arrived: u64::MAX,
-                fresh: 0,
-                delay_mean: 10_000,
-                delay_min: 10_000,
-                lost: 0,
-                repairs: true,
-                marked: false,
-                sparse: false,
-                rtt: Span::millis(20),
-                rtt_min: Span::millis(20),
-            },
+            &Progress::of(10_000_000 + step * 100_000, 200, 10_000, Span::millis(20)),
         );
     }
 
@@ -87,20 +65,7 @@ fn a_path_with_a_standing_queue_is_paced_at_what_arrives() {
     let rtt = Span::millis(20);
     drive(&mut window, 12_500_000, rtt, 400);
     let free = window.pace(rtt);
-    let report = |at: u64, delay| Progress {
-        bytes: 12_500_000 / 200,
-        received_at: at as u32,
-        arrived: u64::MAX,
-        fresh: 0,
-        delay_mean: delay,
-        delay_min: delay,
-        lost: 0,
-        repairs: true,
-        marked: false,
-        sparse: false,
-        rtt,
-        rtt_min: rtt,
-    };
+    let report = |at: u64, delay| Progress::of(at, 12_500_000 / 200, delay, rtt);
 
     for step in 0..40 {
         let at = 2_000_000 + step * 5_000;
@@ -138,18 +103,8 @@ fn drive(window: &mut Window, rate: u64, rtt: Span, steps: u64) -> Link {
         window.on_feedback(
             Time(index * step.0),
             &Progress {
-                bytes: delivered as u64,
-                received_at: (index * step.0) as u32,
-                arrived: u64::MAX,
-                fresh: 0,
-                delay_mean: delay,
-                delay_min: delay,
-                lost: 0,
-                repairs: true,
-                marked: false,
-                sparse: false,
                 rtt: rtt + Span(link.queue as u64),
-                rtt_min: rtt,
+                ..Progress::of(index * step.0, delivered as u64, delay, rtt)
             },
         );
         link.rate = delivered / step.as_secs_f64();
