@@ -11,7 +11,9 @@ use std::collections::VecDeque;
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-use self::{batch::Batch, copies::Copies, epoch::EpochAge, path::Path, standing::Standing};
+use self::{
+    batch::Batch, copies::Copies, epoch::EpochAge, path::Path, rescue::Rescue, standing::Standing,
+};
 use crate::{
     clamp,
     class::{Class, Classifier},
@@ -45,6 +47,7 @@ mod lead;
 mod messages;
 mod path;
 mod probation;
+mod rescue;
 mod settle;
 mod snapshot;
 mod standing;
@@ -98,6 +101,7 @@ pub struct Outbound {
     /// One for each class.
     schedulers: [Box<dyn Scheduler>; Class::ALL.len()],
     copies: Copies,
+    rescue: Rescue,
     slots: Slots<Note>,
     ingress: Ingress,
     paths: [Option<Box<Path>>; PATHS_MAX],
@@ -167,6 +171,7 @@ impl Outbound {
             schedulers: schedulers(&config.steering),
             steering: config.steering,
             copies: Copies::new(now),
+            rescue: Rescue::new(),
             slots: Slots::new(SLOT_BYTES_MAX),
             ingress: Ingress::new(hash, config.accepts_paths),
             paths: [const { None }; PATHS_MAX],

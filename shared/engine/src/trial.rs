@@ -23,6 +23,8 @@ pub enum Ablation {
     HoldKnownLost,
     /// What is lost stays lost.
     NoRepair,
+    /// What is late is not sent again before its path is suspected.
+    NoRescue,
     /// A path that died is used again as soon as it answers, however often it died.
     NoDamping,
     /// An idle path says nothing of how far it has come.
@@ -41,10 +43,11 @@ pub enum Ablation {
 
 impl Ablation {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::NoHold,
         Self::HoldKnownLost,
         Self::NoRepair,
+        Self::NoRescue,
         Self::NoDamping,
         Self::NoMarks,
         Self::Greedy,
@@ -66,6 +69,7 @@ impl Ablation {
             Self::NoMarks => "no-marks",
             Self::NoMute => "no-mute",
             Self::NoRepair => "no-repair",
+            Self::NoRescue => "no-rescue",
             Self::ShortQueue => "short-queue",
         }
     }

@@ -26,10 +26,16 @@ impl Outbound {
         if self.is_staged() {
             return;
         }
+        for path in self.paths.iter_mut().flatten() {
+            path.sent.advance_copied();
+        }
         let mut turn = Turn::new(self, now);
         while self.stage_repair(now, &mut turn) {}
         if self.repair.is_empty() {
             while self.stage_queued(now, &mut turn) {}
+            if self.ingress.segments() == 0 {
+                while self.stage_rescue(now, &mut turn) {}
+            }
         }
         self.views = turn.list;
         self.note_refused(now);
@@ -201,7 +207,14 @@ impl Outbound {
 
     /// Makes sure that the path's batch takes a segment of this length with this ECN field, and that
     /// the peer has been told that the path is live. Returns false if something has to be sent first.
-    fn prepare(&mut self, now: Time, id: PathId, len: usize, ecn: Ecn, turn: &Turn) -> bool {
+    pub(super) fn prepare(
+        &mut self,
+        now: Time,
+        id: PathId,
+        len: usize,
+        ecn: Ecn,
+        turn: &Turn,
+    ) -> bool {
         let others_live = self.paths.iter().flatten().any(|p| p.live && p.id != id);
         let sole = turn.sole;
         let Some(path) = self.path_mut(id) else { return false };
@@ -222,7 +235,13 @@ impl Outbound {
         path.batch.takes(len + OVERHEAD, ecn, &tuple, bytes_max)
     }
 
-    fn send_segment(&mut self, now: Time, id: PathId, segment: Segment, sending: Sending) {
+    pub(super) fn send_segment(
+        &mut self,
+        now: Time,
+        id: PathId,
+        segment: Segment,
+        sending: Sending,
+    ) {
         let Note { cut: Some(cut), ecn } = self.slots.note(segment.slot) else { return };
         let len = cut.len(segment.index);
         let first = self.ingress.is_first(segment.flow, segment.sequence);
@@ -234,6 +253,7 @@ impl Outbound {
         }
         if let Sending::First { .. } = sending {
             self.copies.on_sent(now, len);
+            self.rescue.on_sent(len);
         }
         let Some(path) = self.paths[id.index()].as_deref_mut() else { return };
         let header = Inner {
@@ -335,7 +355,7 @@ impl Outbound {
         self.path(id).is_some_and(|path| !path.blocked && !path.sent.is_full())
     }
 
-    fn segment_len(&self, segment: &Segment) -> usize {
+    pub(super) fn segment_len(&self, segment: &Segment) -> usize {
         self.slots.note(segment.slot).cut.map_or(0, |cut| cut.len(segment.index))
     }
 
@@ -361,7 +381,7 @@ impl Outbound {
 
 /// In what role a segment is sent.
 #[derive(Clone, Copy, Debug)]
-enum Sending {
+pub(super) enum Sending {
     Again,
     Copy,
     First { copied: bool },
@@ -386,7 +406,7 @@ impl Turn {
         turn
     }
 
-    fn views(&self) -> &[PathView] {
+    pub(super) fn views(&self) -> &[PathView] {
         &self.list
     }
 
@@ -418,7 +438,7 @@ impl Turn {
     }
 
     /// Looks again at which paths have room for a packet of this length.
-    fn refresh(&mut self, outbound: &Outbound, now: Time, len: usize) {
+    pub(super) fn refresh(&mut self, outbound: &Outbound, now: Time, len: usize) {
         self.list.clear();
         for view in self.views.iter_mut().flatten() {
             let Some(path) = outbound.path(view.id) else { continue };

@@ -87,7 +87,7 @@ impl Outbound {
             // scheduler, whose patience may end.
             next = next.min(now + RECHECK);
         }
-        next.min(self.state_repeat_at())
+        next.min(self.state_repeat_at()).min(self.rescue_at(now))
     }
 
     /// Whether a path may carry data.

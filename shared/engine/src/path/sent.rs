@@ -84,6 +84,16 @@ pub(crate) struct Sent {
     settled: bool,
 }
 
+impl Sent {
+    /// The segment it carries, if that is open and has no copy, and when it was sent.
+    fn single(&self) -> Option<(Time, Segment)> {
+        match self.content {
+            Content::Packet(segment, false) if !self.settled => Some((self.stamp, segment)),
+            _ => None,
+        }
+    }
+}
+
 /// The datagrams of a path, in the order they were sent, from the first that is not settled.
 #[derive(Debug, Default)]
 pub(crate) struct SentRing {
@@ -102,6 +112,8 @@ pub(crate) struct SentRing {
     reordered_at: Time,
     /// Indices of those taken for lost of late, ascending.
     lost: VecDeque<u64>,
+    /// The index before which no segment is unsettled and without a copy.
+    copied: u64,
 }
 
 /// How far a path's datagrams come out of order.
@@ -145,6 +157,29 @@ impl SentRing {
     /// When the oldest datagram that elicits an acknowledgement was sent.
     pub(crate) fn oldest(&self) -> Option<Time> {
         self.ring.iter().find(|sent| !sent.settled && sent.eliciting).map(|sent| sent.stamp)
+    }
+
+    /// The oldest segment that is not settled and has no copy, and when it was sent.
+    pub(crate) fn uncopied(&self) -> Option<(Time, Segment)> {
+        let looked_at = self.copied.saturating_sub(self.first) as usize;
+        self.ring.range(looked_at.min(self.ring.len())..).find_map(Sent::single)
+    }
+
+    /// Skips what [`Self::uncopied`] passes over, so that it is passed over once.
+    pub(crate) fn advance_copied(&mut self) {
+        let looked_at = self.copied.saturating_sub(self.first) as usize;
+        let ahead = self.ring.range(looked_at.min(self.ring.len())..);
+        let passed = ahead.take_while(|sent| sent.single().is_none()).count();
+        self.copied = self.copied.max(self.first) + passed as u64;
+    }
+
+    /// Notes that a copy of [`Self::uncopied`] goes by another path.
+    pub(crate) fn note_copied(&mut self) {
+        self.advance_copied();
+        let index = (self.copied - self.first) as usize;
+        if let Some(Sent { content: Content::Packet(_, copied), .. }) = self.ring.get_mut(index) {
+            *copied = true;
+        }
     }
 
     /// When the datagram was sent, of those that elicit an acknowledgement and are not settled, with
