@@ -124,6 +124,9 @@ impl Outbound {
             return true;
         }
         let packet = self.packet_view(now, &head);
+        if packet.lead.is_some_and(|lead| self.may_recover(now, lead)) {
+            return false;
+        }
         let choice = self.schedulers[head.class.index()].select(&packet, turn.views());
         let (first, second) = match choice {
             Choice::Both(first, second) => (first, Some(second)),

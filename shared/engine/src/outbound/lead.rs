@@ -35,6 +35,14 @@ impl Outbound {
         self.ingress.silence = (rtt / 2).max(SILENCE_MIN);
     }
 
+    /// Whether a lead is suspect, and so lately that what it leads waits for it: one round trip of a nearer path seen
+    /// meanwhile, by the first packets of a connection above all, and a BBR starves on it for ten seconds.
+    pub(super) fn may_recover(&self, now: Time, lead: PathId) -> bool {
+        let suspect =
+            |path: &Path| path.state == PathState::Suspect && now.since(path.state_since) < AWAITED;
+        self.path(lead).is_some_and(suspect)
+    }
+
     /// The best lead, if a path that is so much farther has to bring twice as much, and given the one so far.
     fn find_lead(&self, now: Time, halved: Span, before: Option<PathId>) -> Option<PathId> {
         // What is suspect comes back most of the time: if it led nothing meanwhile, whatever it led would see the
@@ -81,6 +89,10 @@ const HALVED: Span = Span::millis(35);
 
 /// The same for a transfer that has lasted: it minds delay less.
 const HALVED_LATE: Span = Span::millis(140);
+
+/// How long what is led waits for a lead that is suspect: until most pauses of a radio, and of a host that has too much
+/// to do, are over, and long before an inner sender's retransmission timeout.
+const AWAITED: Span = Span::millis(100);
 
 /// A shorter silence is no silence.
 const SILENCE_MIN: Span = Span::millis(10);

@@ -17,6 +17,7 @@ use super::{
 use crate::time::{Span, Time};
 
 mod cause;
+mod start;
 
 /// The control of one path's bytes in flight.
 #[derive(Clone, Debug)]
@@ -111,9 +112,7 @@ impl Window {
     /// hand, somewhat more than fills the window in a round trip.
     pub(crate) fn pace(&self, rtt_min: Span) -> u64 {
         if self.start && !self.fixed {
-            // Nothing is known yet, and the window bounds what a burst can do: spreading it over a
-            // round trip would only look like a queue to its sender.
-            return (START_PACE * self.size / (rtt_min + FEEDBACK_INTERVAL).as_secs_f64()) as u64;
+            return self.pace_of_start(rtt_min);
         }
         if self.pace > 0.0 && !self.fixed {
             return self.pace as u64;
@@ -174,7 +173,7 @@ impl Window {
     /// What another path had on its way is sent again on this one.
     pub(crate) fn on_failover(&mut self, now: Time) {
         self.gauge.on_failover(now);
-        self.hurry_until = now + HURRY;
+        self.hurry_until = now + start::HURRY;
         if self.start && !self.fixed {
             self.size = self.size.max(2.0 * INITIAL as f64);
         }
@@ -211,9 +210,7 @@ impl Window {
             self.capacity = self.pace;
         }
         self.leave_start(now, progress);
-        if self.start {
-            self.capacity = self.capacity.min(self.gauge.credible());
-        }
+        self.heed_sounding();
         self.learn_capacity(elapsed, progress);
         self.hurry(now, loop_time, progress);
         self.obey_policer(now, progress);
@@ -246,25 +243,6 @@ impl Window {
     /// The queue that we want on the path, in microseconds.
     fn target(&self) -> f64 {
         TARGET + self.gauge.jitter()
-    }
-
-    /// The first queue ends the start: at once where as much arrives as we took the path to carry, else if
-    /// it stays for a round trip, for what jitter adds to the first few packets looks the same.
-    fn leave_start(&mut self, now: Time, progress: &Progress) {
-        let queued = self.gauge.standing() > 0.8 * self.target() && !self.gauge.is_sounding();
-        if !self.start || !queued {
-            self.start_queue = None;
-            return;
-        }
-        let since = *self.start_queue.get_or_insert(now);
-        let stays = now.since(since) >= progress.rtt.max(STAYS_MIN);
-        let clear = self.gauge.standing() > CLEAR * self.target();
-        let rate = self.gauge.rate();
-        let credible = stays || clear || rate > 0.5 * self.gauge.sounded();
-        if stays && self.limited > 0.5 || credible && rate > 0.5 * self.capacity {
-            self.start = false;
-            self.capacity = self.capacity.min(self.gauge.rate().max(0.5 * self.capacity));
-        }
     }
 
     /// Keeps account of what the path carries. That is known while something waits on it; otherwise
@@ -304,27 +282,6 @@ impl Window {
         };
         self.capacity = (self.capacity * (1.0 + gain * growth)).min(most.max(self.capacity));
         self.growth = (self.growth * (1.0 + 0.5 * gain)).min(GROWTH_MAX);
-    }
-
-    /// After a failover the whole load is there at once: the window doubles in each round trip until a queue
-    /// shows.
-    fn hurry(&mut self, now: Time, loop_time: f64, progress: &Progress) {
-        if !self.start || now >= self.hurry_until {
-            return;
-        }
-        if self.gauge.standing() > 0.8 * self.target() {
-            self.start = false;
-            self.capacity = self.capacity.min(AHEAD / 2.0 * self.gauge.rate());
-            self.pace = self.capacity;
-            return;
-        }
-        if self.limited <= 0.3 {
-            return;
-        }
-        let most = AHEAD * self.gauge.rate();
-        let grown = ((self.size + progress.bytes as f64) / loop_time).min(most);
-        self.capacity = self.capacity.max(grown);
-        self.pace = self.capacity;
     }
 
     /// How to send, given what others may send on the link.
@@ -433,9 +390,6 @@ const JITTERS_MOST: f64 = 3.0;
 /// Half of what a player of speech keeps back, in microseconds.
 const JITTER_TROUBLE: f64 = 10_000.0;
 
-/// Jitter of a radio may stay for so long and be no queue.
-const STAYS_MIN: Span = Span::millis(40);
-
 /// A queue so many times its target is no jitter that comes and goes slowly.
 const CLEAR: f64 = 2.0;
 
@@ -463,22 +417,12 @@ const GROWTH_MIN: f64 = 0.02;
 const GROWTH_MAX: f64 = 0.25;
 const GROWTH_START: f64 = 1.0;
 
-/// How far ahead of what has arrived a hurried start may be: as much as it grows until the rate that comes
-/// of it is measured.
-const AHEAD: f64 = 3.0;
-
-/// The same outside of the start. A sender that comes in bursts is held up by the pace now and then although
+/// How far ahead of what arrives the capacity may grow outside of the start. A sender that comes in bursts is held up by the pace now and then although
 /// less arrives on average than the path carries.
 const AHEAD_STEADY: f64 = 1.25;
 
-/// How long a failover's load is taken to wait for a path that is not known yet.
-const HURRY: Span = Span::secs(1);
-
 /// Above 1, or the first round trip would not be enough to fill the window.
 const PACE_GAIN: f64 = 1.25;
-
-/// Before the first queue a windowful is sent in a fraction of a round trip.
-const START_PACE: f64 = 4.0;
 
 /// The peer's usual interval.
 const FEEDBACK_INTERVAL: Span = Span::millis(5);

@@ -1,6 +1,6 @@
 //! Links that die in silence, and return.
 
-use engine::{Event, Hint, PathId, PathState, Span, Time};
+use engine::{Ablation, Event, Hint, PathId, PathState, Span, Time, Trial};
 use lab::link::{Change, LinkConfig, Switch};
 use sim::flow::Congestion;
 use sim::world::{CLIENT, SERVER, World, WorldConfig};
@@ -52,6 +52,38 @@ fn a_heavy_stream_moves_whole_to_a_link_that_has_carried_nothing_yet() {
         assert_eq!(report.packets_lost, 0, "seed {seed}");
         assert!(report.gap_max < 100_000, "seed {seed}: nothing for {} us", report.gap_max);
     }
+}
+
+#[test]
+fn what_is_late_goes_by_an_idle_link_before_its_own_is_suspected() {
+    for (directions, from) in
+        [(&[CLIENT, SERVER][..], CLIENT), (&[CLIENT, SERVER], SERVER), (&[CLIENT], CLIENT)]
+    {
+        let gap = |trial| {
+            let mut world = opened(WorldConfig { trial, ..WorldConfig::symmetric(flagship(), 5) });
+            let flow = stream(&mut world, from, 1_000, 5_000);
+            world.run_for(2_000_000);
+            for &direction in directions {
+                world.change(0, direction, Change::Blackhole(Switch::On));
+            }
+            world.run_for(5_000_000);
+            received(&world, flow, from).gap_max
+        };
+        let [early, late] = [Trial::default(), Trial::default().with(Ablation::NoRescue)].map(gap);
+        println!("{directions:?} from {from}: nothing for {early} us, otherwise {late}");
+        assert!(early + 5_000 < late, "{early} {late}");
+    }
+}
+
+#[test]
+fn a_link_that_only_jitters_has_next_to_nothing_sent_twice() {
+    let mut world = opened(WorldConfig::symmetric(scene::flagship_lte(), 6));
+    let flow = scene::stream_of(&mut world, CLIENT, 1_400, 100, 200_000);
+    world.run_for(21_000_000);
+    let stats = world.session(CLIENT).outbound.stats();
+    let again = stats.retransmission_bytes as f64 / stats.bytes_sent as f64;
+    println!("sent again: {again:.4}, {:?}", received(&world, flow, CLIENT).gap_max);
+    assert!(again < 0.02, "{again}");
 }
 
 #[test]
