@@ -62,6 +62,8 @@ pub(crate) struct Head {
     pub(crate) since: Time,
     /// Whether its flow was seen to keep time, as calls do.
     pub(crate) keeps_time: bool,
+    /// Whether it is of a flow's first packets.
+    pub(crate) begins: bool,
     /// The path that it is led by: for what comes nearer than that nobody waits.
     lead: Option<Lead>,
     pub(crate) hashes: Hashes,
@@ -118,11 +120,12 @@ impl Ingress {
         if flow.full {
             return false;
         }
+        let begins = flow.is_beginning();
         let led = own && flow.is_led(class, headers);
         if own {
             flow.watch_lull(now, len, self.silence, self.late_lead);
         }
-        flow.queue.push_back(Queued { since: now, slot, next: 0, cut, class, led });
+        flow.queue.push_back(Queued { since: now, slot, next: 0, cut, class, led, begins });
         flow.bytes += len;
         self.segments += usize::from(cut.count);
         if !flow.listed {

@@ -66,6 +66,8 @@ pub(super) struct Queued {
     pub(super) class: Class,
     /// Whether it takes the flow's lead.
     pub(super) led: bool,
+    /// Whether it is of the flow's first packets.
+    pub(super) begins: bool,
 }
 
 impl Flow {
@@ -118,10 +120,15 @@ impl Flow {
         }
     }
 
+    /// Whether the flow's next packet is of its first.
+    pub(super) fn is_beginning(&self) -> bool {
+        self.packets < BEGINNING
+    }
+
     /// Whether the flow's next packet, of this class, is led. What may become a transfer is from its first
     /// packets on; not so what is small or only acknowledges, for that has an answer to wait for.
     pub(super) fn is_led(&mut self, class: Class, headers: &Headers) -> bool {
-        let begins = self.packets < BEGINNING;
+        let begins = self.is_beginning();
         self.packets = (self.packets + 1).min(BEGINNING);
         match class {
             Class::RealTime => false,
@@ -145,6 +152,7 @@ impl Flow {
             class: queued.class,
             since: queued.since,
             keeps_time: self.class.keeps_time(),
+            begins: queued.begins,
             lead: self.leads().filter(|_| queued.led),
             hashes: self.hashes,
         })

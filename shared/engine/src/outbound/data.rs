@@ -124,7 +124,7 @@ impl Outbound {
             return true;
         }
         let packet = self.packet_view(now, &head);
-        if packet.lead.is_some_and(|lead| self.may_recover(now, lead)) {
+        if head.begins && packet.lead.is_some_and(|lead| self.may_recover(now, lead, head.since)) {
             return false;
         }
         let choice = self.schedulers[head.class.index()].select(&packet, turn.views());

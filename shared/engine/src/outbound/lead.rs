@@ -35,12 +35,11 @@ impl Outbound {
         self.ingress.silence = (rtt / 2).max(SILENCE_MIN);
     }
 
-    /// Whether a lead is suspect, and so lately that what it leads waits for it: one round trip of a nearer path seen
-    /// meanwhile, by the first packets of a connection above all, and a BBR starves on it for ten seconds.
-    pub(super) fn may_recover(&self, now: Time, lead: PathId) -> bool {
-        let suspect =
-            |path: &Path| path.state == PathState::Suspect && now.since(path.state_since) < AWAITED;
-        self.path(lead).is_some_and(suspect)
+    /// Whether a flow's first packet, which has waited since then, waits for a lead that is suspect: if it showed the
+    /// round trip of a nearer path, a BBR would starve on that for ten seconds.
+    pub(super) fn may_recover(&self, now: Time, lead: PathId, since: Time) -> bool {
+        let suspect = self.path(lead).is_some_and(|path| path.state == PathState::Suspect);
+        suspect && now.since(since) < AWAITED
     }
 
     /// The best lead, if a path that is so much farther has to bring twice as much, and given the one so far.
@@ -90,7 +89,7 @@ const HALVED: Span = Span::millis(35);
 /// The same for a transfer that has lasted: it minds delay less.
 const HALVED_LATE: Span = Span::millis(140);
 
-/// How long what is led waits for a lead that is suspect: until most pauses of a radio, and of a host that has too much
+/// How long a flow's first packets wait for a lead that is suspect: until most pauses of a radio, and of a host that has too much
 /// to do, are over, and long before an inner sender's retransmission timeout.
 const AWAITED: Span = Span::millis(100);
 

@@ -1,6 +1,6 @@
 //! The start: growing by doubling, until a queue shows.
 
-use super::{CLEAR, FEEDBACK_INTERVAL, Window};
+use super::{CLEAR, FEEDBACK_INTERVAL, INITIAL, Window};
 use crate::{
     path::progress::Progress,
     time::{Span, Time},
@@ -9,12 +9,12 @@ use crate::{
 impl Window {
     /// The rate to send at before the first queue, in bytes a second: a windowful in a fraction of a round trip. The
     /// window bounds what a burst can do; spread over a round trip it would only look like a queue to its sender.
-    /// Where the first datagrams have shown what the path carries, no faster than that.
+    /// A window that was raised to what the first datagrams have shown goes no faster than that.
     pub(super) fn pace_of_start(&self, rtt_min: Span) -> u64 {
-        let pace = START_PACE * self.size / (rtt_min + FEEDBACK_INTERVAL).as_secs_f64();
+        let pace_of = |size| START_PACE * size / (rtt_min + FEEDBACK_INTERVAL).as_secs_f64();
         let shown = self.gauge.sounded();
         let most = if shown > 0.0 { shown.max(AHEAD_SHOWN * self.capacity) } else { f64::INFINITY };
-        pace.min(most) as u64
+        pace_of(self.size).min(most.max(pace_of(INITIAL as f64))) as u64
     }
 
     /// Bounds the start by what the first datagrams have shown that the path carries; and where jitter did not
