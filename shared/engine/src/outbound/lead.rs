@@ -46,8 +46,8 @@ impl Outbound {
     fn find_lead(&self, now: Time, halved: Span, before: Option<PathId>) -> Option<PathId> {
         // What is suspect comes back most of the time: if it led nothing meanwhile, whatever it led would see the
         // nearest path's round trip, and starve by that for ten seconds.
-        let serves = |path: &&Box<Path>| matches!(path.state, PathState::Suspect | PathState::Up);
-        let up = || self.paths.iter().flatten().filter(serves);
+        let serves = |path: &Path| matches!(path.state, PathState::Suspect | PathState::Up);
+        let up = || self.paths.iter().flatten().filter(|path| serves(path));
         // No backup and no metered path leads where there is another.
         let tier = |path: &Path| (path.rank >= BACKUP, path.metered);
         let first = up().map(|path| tier(path)).min()?;

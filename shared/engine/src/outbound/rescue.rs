@@ -111,3 +111,21 @@ const CREDIT_MAX: usize = 32 * 1500;
 
 /// With less left nothing is looked for.
 const CREDIT_MIN: usize = 1500;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fiftieth_of_what_is_sent_may_be_sent_again_early() {
+        let mut rescue = Rescue { credit: 0 };
+        for _ in 0..100 {
+            rescue.on_sent(1_000);
+        }
+        assert_eq!(rescue.credit, 2_000);
+        for _ in 0..10_000 {
+            rescue.on_sent(1_000);
+        }
+        assert_eq!(rescue.credit, CREDIT_MAX);
+    }
+}

@@ -307,6 +307,7 @@ impl SentRing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::slots::Slots;
 
     #[test]
     fn acknowledged_datagrams_are_settled_once_and_gaps_are_lost() {
@@ -354,6 +355,28 @@ mod tests {
     }
 
     #[test]
+    fn the_oldest_segment_without_a_copy_is_found_whatever_was_settled() {
+        let mut ring = ring_of(2);
+        for stamp in 2..6 {
+            ring.push(Content::Packet(segment(stamp), stamp == 2), Time(stamp), 100, true);
+        }
+        let oldest = |ring: &SentRing| ring.uncopied().map(|(stamp, _)| stamp.0);
+        assert_eq!(oldest(&ring), Some(3), "2 has a copy");
+
+        ring.note_copied();
+        assert_eq!(oldest(&ring), Some(4));
+        ring.acknowledge(&report(0, 4, &[(0, 1)]), |_| {});
+        ring.advance_copied();
+        assert_eq!(oldest(&ring), Some(5));
+
+        ring.clear(|_| {});
+        ring.advance_copied();
+        assert_eq!(oldest(&ring), None);
+        ring.push(Content::Packet(segment(7), false), Time(7), 100, true);
+        assert_eq!(oldest(&ring), Some(7));
+    }
+
+    #[test]
     fn a_report_of_numbers_never_sent_changes_nothing() {
         let mut ring = ring_of(5);
 
@@ -361,6 +384,20 @@ mod tests {
 
         assert!(newest.is_none());
         ring.lose(Time::ZERO, |_| panic!("nothing is lost"));
+    }
+
+    fn segment(stamp: u64) -> Segment {
+        let slot = Slots::new(1 << 16).insert(b"one", ()).expect("room");
+        Segment {
+            slot,
+            index: 0,
+            flow: 0,
+            class: Class::Bulk,
+            sequence: stamp as u32,
+            first_sent: Time(stamp),
+            tries: 0,
+            marked: false,
+        }
     }
 
     fn ring_of(count: u64) -> SentRing {
