@@ -244,11 +244,12 @@ impl Watch {
                 self.record_choice(self.selections[at].family, before, after);
             }
         }
+        // What is in force is told before the tidying up, which takes its time.
+        self.publish();
         for uplink in &mut self.uplinks {
             uplink.routing.close_stale(&self.host).await?;
         }
         self.forget_stale_flows();
-        self.publish();
         Ok(())
     }
 

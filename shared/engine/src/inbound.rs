@@ -11,6 +11,7 @@
 use self::{
     lane::Patience,
     lanes::{Lanes, Order},
+    messages::elicits,
     passage::Passage,
     received::Received,
 };
@@ -24,12 +25,13 @@ use crate::{
     stats::{InboundStats, PathReceived},
     time::{Span, Time},
     trial::{Ablation, Trial},
-    wire::{self, INNER_LEN, Inner, Kind, OUTER_LEN, Outer, PATHS_MAX, TAG_LEN, message::Message},
+    wire::{self, INNER_LEN, Inner, Kind, OUTER_LEN, Outer, PATHS_MAX, TAG_LEN},
 };
 
 mod bound;
 mod lane;
 mod lanes;
+mod messages;
 mod passage;
 mod received;
 
@@ -49,6 +51,8 @@ pub struct Inbound {
     live: u16,
     /// Those among them that the peer has left; they count until the others have come as far.
     leaving: u16,
+    /// Paths whose links the peer says to be gone.
+    gone: u16,
     /// The newest stamp seen on any path, and when it arrived.
     newest: Time,
     newest_at: Time,
@@ -77,6 +81,7 @@ impl Inbound {
             passage: Passage::default(),
             live: 0,
             leaving: 0,
+            gone: 0,
             newest: Time::ZERO,
             newest_at: Time::ZERO,
             state_at: Time::ZERO,
@@ -358,56 +363,6 @@ impl Inbound {
             .then_some(headers.len)
     }
 
-    fn handle_messages(&mut self, now: Time, path: usize, stamp: Time, payload: &[u8]) {
-        let mut rest = payload;
-        while !rest.is_empty() {
-            let Some((message, after)) = Message::parse(rest) else {
-                self.stats.malformed += 1;
-                return;
-            };
-            rest = after;
-            self.handle_message(now, PathId(path as u8), stamp, message);
-        }
-    }
-
-    fn handle_message(&mut self, now: Time, path: PathId, stamp: Time, message: Message) {
-        match message {
-            Message::Allowance(micros) => {
-                if stamp >= self.state_at {
-                    self.allowance = Span(u64::from(micros)).min(HOLD_MAX);
-                }
-            }
-            Message::Close { path } => {
-                self.leaving |= self.live & PathId(path).bit();
-                self.notices.push(Heard::Close(PathId(path)));
-            }
-            Message::Feedback(report) => {
-                self.notices.push(Heard::Feedback { report, stamp: stamp.low(), at: now });
-            }
-            Message::Live(paths) => self.handle_live(stamp, paths),
-            Message::Ping => {}
-            Message::Preference { path, preference } => {
-                self.notices.push(Heard::Preference { path: PathId(path), preference });
-            }
-            Message::Probe { token } => {
-                self.notices.push(Heard::Probe { path, token });
-            }
-            Message::Reply { token } => {
-                self.notices.push(Heard::Reply { path, token });
-            }
-        }
-    }
-
-    /// Obeys the newest word on which paths carry data.
-    fn handle_live(&mut self, stamp: Time, paths: u16) {
-        if stamp < self.state_at {
-            return;
-        }
-        self.state_at = stamp;
-        self.leaving = (self.leaving | self.live) & !paths;
-        self.live |= paths;
-    }
-
     /// Draws the conclusions from a datagram that arrived: a stamp of its own if it woke its path.
     fn after(&mut self, now: Time, path: usize, woken: Option<Time>) {
         if woken.is_some_and(|stamp| stamp >= self.state_at) {
@@ -460,18 +415,6 @@ fn bits(mut set: u16) -> impl Iterator<Item = usize> {
         set &= set.wrapping_sub(1);
         (place < PATHS_MAX).then_some(place)
     })
-}
-
-/// Whether a message datagram asks to be acknowledged: feedback and marks alone do not, or the two
-/// ends would acknowledge each other's acknowledgements for ever.
-fn elicits(mut payload: &[u8]) -> bool {
-    while let Some((message, rest)) = Message::parse(payload) {
-        if !matches!(message, Message::Feedback(_)) {
-            return true;
-        }
-        payload = rest;
-    }
-    false
 }
 
 /// A datagram stamped longer ago than this, by its sender's own clock, is none that anyone waits

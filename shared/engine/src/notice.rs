@@ -26,6 +26,8 @@ pub enum Heard {
         /// When it arrived.
         at: Time,
     },
+    /// The peer's kernel says that a path's link carries nothing.
+    Gone(PathId),
     /// The newest datagram of a path came from another address than the path has.
     Moved {
         /// The path.

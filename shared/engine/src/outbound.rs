@@ -23,7 +23,7 @@ use crate::{
     notice::{Heard, Notices, Told},
     packet::{Ecn, FlowHash, Headers},
     path::{
-        FourTuple, PathId, PathState,
+        FourTuple, Hint, PathId, PathState,
         memory::PathMemory,
         sent::{Segment, Sent},
         window::Window,
@@ -51,6 +51,7 @@ mod rescue;
 mod settle;
 mod snapshot;
 mod standing;
+mod turn;
 mod watch;
 mod worth;
 
@@ -313,6 +314,7 @@ impl Outbound {
                 }
             }
             Heard::Feedback { report, stamp, at } => self.on_feedback(now, &report, stamp, at),
+            Heard::Gone(path) => self.fail_path(now, path, Hint::Peer, now),
             Heard::Moved { path, from, bytes } => self.on_moved(now, path, from, bytes),
             Heard::Opened { path, from } => {
                 if self.accepts_paths {

@@ -6,6 +6,7 @@ use self::cause::Cause;
 use crate::time::Span;
 
 pub(crate) mod cause;
+pub(crate) mod delays;
 mod gauge;
 pub(crate) mod memory;
 pub(crate) mod mtu;
@@ -82,6 +83,8 @@ pub enum Hint {
     Address,
     /// The interface is gone, or has no carrier.
     Carrier,
+    /// One of these was seen by the peer, about its end of the link.
+    Peer,
     /// A datagram could not be sent.
     Send,
 }
@@ -92,6 +95,7 @@ impl Hint {
         match self {
             Self::Address => "address",
             Self::Carrier => "carrier",
+            Self::Peer => "the peer's kernel",
             Self::Send => "send error",
         }
     }

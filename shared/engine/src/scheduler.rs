@@ -27,6 +27,8 @@ pub(crate) struct PathView {
     pub(crate) full_for: Span,
     /// How long what is sent on it takes to arrive, beyond what the fastest path takes.
     pub(crate) delay: Span,
+    /// How long nine in ten of what is sent on it take at most, beyond what they take on the steadiest path.
+    pub(crate) late: Span,
     /// Whether it is too far behind for what has to be in order.
     pub(crate) far: bool,
     /// How long it takes, as a guess, until it can send again.
@@ -46,6 +48,8 @@ pub(crate) struct PacketView {
     pub(crate) backlogged: bool,
     /// How long it has waited, where that speaks for a path on which it arrives later.
     pub(crate) waited: Span,
+    /// Whether it goes where nine in ten arrive soonest, as each packet counts; or else where most do.
+    pub(crate) steady: bool,
     /// Whether a copy of it is worth its bytes.
     pub(crate) copy: bool,
     /// The path that leads its flow: paths on which it would arrive earlier are not preferred to that one.
@@ -191,6 +195,7 @@ mod tests {
             room: true,
             full_for: Span::ZERO,
             delay: Span::ZERO,
+            late: Span::ZERO,
             far: false,
             wait: Span::ZERO,
             packet_max: 1438,
@@ -200,6 +205,14 @@ mod tests {
 
     pub(super) const fn packet(len: u16, backlogged: bool) -> PacketView {
         let hashes = Hashes { flow: 0, host: 0 };
-        PacketView { len, backlogged, waited: Span::ZERO, copy: false, lead: None, hashes }
+        PacketView {
+            len,
+            backlogged,
+            waited: Span::ZERO,
+            steady: false,
+            copy: false,
+            lead: None,
+            hashes,
+        }
     }
 }

@@ -33,6 +33,8 @@ pub enum Ablation {
     Greedy,
     /// A flow begins where its packets arrive first, however little that path carries.
     NoLead,
+    /// What is real-time or interactive goes where it arrives first on average, too.
+    MeanDelay,
     /// A packet always waits for the path on which it arrives first.
     EarliestFirst,
     /// A flow's queue may stand for 5 ms, judged over 100, as RFC 8289 has it for one link.
@@ -43,7 +45,7 @@ pub enum Ablation {
 
 impl Ablation {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::NoHold,
         Self::HoldKnownLost,
         Self::NoRepair,
@@ -52,6 +54,7 @@ impl Ablation {
         Self::NoMarks,
         Self::Greedy,
         Self::NoLead,
+        Self::MeanDelay,
         Self::EarliestFirst,
         Self::ShortQueue,
         Self::NoMute,
@@ -63,6 +66,7 @@ impl Ablation {
             Self::EarliestFirst => "earliest-first",
             Self::Greedy => "greedy",
             Self::HoldKnownLost => "hold-known-lost",
+            Self::MeanDelay => "mean-delay",
             Self::NoDamping => "no-damping",
             Self::NoLead => "no-lead",
             Self::NoHold => "no-hold",

@@ -20,5 +20,6 @@ mod sim {
     mod release;
     mod replay;
     mod scene;
+    mod steady;
     mod throughput;
 }

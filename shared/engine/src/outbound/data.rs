@@ -1,9 +1,8 @@
 //! From the queue into datagrams: scheduling, segmenting, stamping, sealing.
 
-use super::{Note, Outbound, path::Path, settle::REPAIR_WITHIN};
+use super::{Note, Outbound, path::Path, settle::REPAIR_WITHIN, turn::Turn};
 use crate::{
     class::Class,
-    inbound::HOLD_MAX,
     ingress::{Head, Ingress},
     packet::Ecn,
     path::{
@@ -14,7 +13,7 @@ use crate::{
     time::{Span, Time},
     trial::Ablation,
     wire::{
-        self, Flags, INNER_LEN, Inner, Kind, OUTER_LEN, OVERHEAD, Outer, PATHS_MAX, ReceiverIndex,
+        self, Flags, INNER_LEN, Inner, Kind, OUTER_LEN, OVERHEAD, Outer, ReceiverIndex,
         TAG_LEN,
     },
 };
@@ -193,6 +192,7 @@ impl Outbound {
             len: head.len as u16,
             backlogged: self.is_backlogged(head.class),
             waited: if impatient { now.since(head.since) } else { Span::ZERO },
+            steady: head.class <= Class::Interactive && !self.trial.has(Ablation::MeanDelay),
             copy: self.copies.allow(head.len, head.keeps_time),
             lead,
             hashes: head.hashes,
@@ -390,71 +390,6 @@ pub(super) enum Sending {
     First { copied: bool },
 }
 
-/// The paths as schedulers see them, kept up while batches are filled.
-pub(super) struct Turn {
-    views: [Option<PathView>; PATHS_MAX],
-    list: Vec<PathView>,
-    /// Whether only one path may carry data.
-    pub(super) sole: bool,
-    /// Whether a path is to prove itself by copies.
-    trials: bool,
-}
-
-impl Turn {
-    fn new(outbound: &mut Outbound, now: Time) -> Self {
-        // Lent for the turn, so that no turn allocates.
-        let list = std::mem::take(&mut outbound.views);
-        let mut turn = Self { views: [None; PATHS_MAX], list, sole: false, trials: false };
-        turn.look(outbound, now);
-        turn
-    }
-
-    pub(super) fn views(&self) -> &[PathView] {
-        &self.list
-    }
-
-    fn look(&mut self, outbound: &Outbound, now: Time) {
-        let usable =
-            || outbound.paths.iter().flatten().filter(|path| outbound.is_usable(now, path));
-        let base = usable().filter_map(|path| path.delay).min().unwrap_or(0);
-        let (soonest, repair) = outbound.nearest();
-        self.sole = usable().count() == 1;
-        self.trials = outbound.paths.iter().flatten().any(|path| path.is_on_trial());
-        for path in usable() {
-            let delay = match path.delay {
-                Some(delay) => Span((delay - base).max(0) as u64),
-                None => path.rtt.smoothed() / 2,
-            };
-            self.views[path.id.index()] = Some(PathView {
-                id: path.id,
-                rank: path.rank,
-                metered: path.metered,
-                room: false,
-                full_for: path.full_since.map_or(Span::ZERO, |since| now.since(since)),
-                delay,
-                far: path.straggle(soonest, repair) > HOLD_MAX || path.worth.is_denied(now),
-                wait: Span::ZERO,
-                packet_max: path.packet_max(),
-                weight: path.weight,
-            });
-        }
-    }
-
-    /// Looks again at which paths have room for a packet of this length.
-    pub(super) fn refresh(&mut self, outbound: &Outbound, now: Time, len: usize) {
-        self.list.clear();
-        for view in self.views.iter_mut().flatten() {
-            let Some(path) = outbound.path(view.id) else { continue };
-            let in_batch = path.batch.bytes.len();
-            view.room = path.has_room(now, len + OVERHEAD)
-                && (in_batch == 0 || in_batch + len + OVERHEAD <= path.turn_bytes().max(1));
-            view.wait =
-                if view.room { Span::ZERO } else { FEEDBACK_WAIT.max(path.next_send.since(now)) };
-            self.list.push(*view);
-        }
-    }
-}
-
 impl Path {
     /// Where data goes: to the path's own address, unless only a claimed one is alive.
     pub(super) fn destination(&self, now: Time, sole: bool) -> FourTuple {
@@ -489,9 +424,6 @@ pub(super) const GIVE_UP_AFTER: Span = Span::secs(3);
 /// By how much a window is exceeded for what was lost, in the time that its path takes for that: hundreds of segments
 /// may be lost at once, and a queue of seconds is worse than to wait.
 const EXCESS_MAX: Span = Span::millis(20);
-
-/// How long a full window takes to open: about half the interval of feedback.
-const FEEDBACK_WAIT: Span = Span::millis(3);
 
 /// How long the path's own address is given to show that it is alive, before data goes to one that
 /// claims to be the same: a copier on the path is ahead by less.

@@ -22,6 +22,9 @@ impl Outbound {
             self.hinted = true;
         }
         self.enter(now, id, PathState::Dead);
+        if let Some(path) = self.path_mut(id) {
+            path.gone = hint != Hint::Peer;
+        }
     }
 
     /// A segment leaves by a path: those whose link the kernel said to be gone have been left.

@@ -166,6 +166,7 @@ impl Outbound {
                     Message::Close { path: path.id.0 }.emit(&mut payload.bytes);
                 }
             }
+            gone_message(&self.paths).emit(&mut payload.bytes);
         }
         payload.state = Some(self.state);
         payload.eliciting = true;
@@ -269,6 +270,12 @@ impl Outbound {
 fn live_message(paths: &[Option<Box<Path>>; PATHS_MAX]) -> Message {
     let live = paths.iter().flatten().filter(|path| path.live);
     Message::Live(live.fold(0, |bits, path| bits | path.id.bit()))
+}
+
+/// The message that says which paths the kernel said to be gone.
+fn gone_message(paths: &[Option<Box<Path>>; PATHS_MAX]) -> Message {
+    let gone = paths.iter().flatten().filter(|path| path.gone);
+    Message::Gone(gone.fold(0, |bits, path| bits | path.id.bit()))
 }
 
 /// The messages of one datagram.

@@ -7,6 +7,7 @@ use crate::{
     inbound::{INTERVAL_LONE, INTERVAL_METERED},
     path::{
         FourTuple, PathId, PathState,
+        delays::Delays,
         mtu::MtuSearch,
         rtt::RttEstimator,
         sent::{Content, STEADY_BYTES, STEADY_METERED, Sent, SentRing},
@@ -63,6 +64,8 @@ pub(super) struct Path {
     pub(super) heard_at: Time,
     /// Mean one-way delay, clocks' offset included.
     pub(super) delay: Option<i64>,
+    /// How they were distributed lately.
+    pub(super) delays: Delays,
     /// What the peer's counter of received bytes said last, and what it has added up to.
     pub(super) bytes_reported: u32,
     pub(super) bytes_arrived: u64,
@@ -75,6 +78,8 @@ pub(super) struct Path {
     pub(super) flaps: Flaps,
     /// When the kernel said that its link is gone, until something goes by another.
     pub(super) hinted_at: Option<Time>,
+    /// Whether the kernel said that its link is gone, and nothing was heard by it since.
+    pub(super) gone: bool,
     /// Whether the socket takes nothing at the moment.
     pub(super) blocked: bool,
     pub(super) stats: PathSent,
@@ -170,6 +175,7 @@ impl Path {
             marks_off: false,
             heard_at: now,
             delay: None,
+            delays: Delays::default(),
             bytes_reported: 0,
             bytes_arrived: 0,
             ce_reported: 0,
@@ -178,6 +184,7 @@ impl Path {
             weight: CARRIES_MIN,
             flaps: Flaps::default(),
             hinted_at: None,
+            gone: false,
             blocked: false,
             stats: PathSent::default(),
         }
@@ -193,6 +200,7 @@ impl Path {
             PathState::Probation => self.flaps.begin(now),
             _ => {}
         }
+        self.gone &= state == PathState::Dead;
         self.state = state;
         self.state_since = now;
         self.probe.next_at = now;
@@ -207,6 +215,7 @@ impl Path {
         self.batch.clear();
         self.window.on_new_route();
         self.rtt.forget_minimum();
+        self.delays.forget();
         self.mtu.search_again(now);
     }
 

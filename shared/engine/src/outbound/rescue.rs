@@ -7,8 +7,9 @@
 
 use super::{
     Outbound,
-    data::{Sending, Turn},
+    data::Sending,
     path::Path,
+    turn::Turn,
 };
 use crate::{
     inbound::INTERVAL_LONE,

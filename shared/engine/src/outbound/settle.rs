@@ -89,6 +89,7 @@ impl Outbound {
             Some(before) if before.abs_diff(delay) < 10_000_000 => before + (delay - before) / 4,
             _ => delay,
         });
+        path.delays.note(now, report.delay_mean);
         let progress = Progress {
             bytes,
             arrived: path.bytes_arrived,

@@ -16,7 +16,8 @@ impl Scheduler for Split {
         let some = eligible(packet, paths).any(|path| !path.far);
         let usable = || eligible(packet, paths).filter(|path| !some || !path.far);
         let lead = usable().find(|path| packet.lead == Some(path.id));
-        let delay = |path: &PathView| path.delay.max(lead.map_or(Span::ZERO, |lead| lead.delay));
+        let own = |path: &PathView| if packet.steady { path.late } else { path.delay };
+        let delay = |path: &PathView| own(path).max(lead.map_or(Span::ZERO, own));
         let rank = |path: &&PathView| (delay(path), packet.lead != Some(path.id));
         let ready = usable().filter(|path| path.room).min_by_key(rank);
         let Some(ready) = ready else { return Choice::Wait };

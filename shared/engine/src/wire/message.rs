@@ -18,6 +18,8 @@ pub enum Message {
     },
     /// What arrived on a path.
     Feedback(Report),
+    /// The paths, one bit each, whose links the sender's kernel said to carry nothing: silence need not be waited for.
+    Gone(u16),
     /// The paths that carry data, one bit each: the others are not to be waited for, for all that
     /// they carried has arrived or was sent again before this datagram.
     Live(u16),
@@ -94,6 +96,10 @@ impl Message {
                 out.extend([LIVE]);
                 out.extend(paths.to_be_bytes());
             }
+            Self::Gone(paths) => {
+                out.extend([GONE]);
+                out.extend(paths.to_be_bytes());
+            }
             Self::Preference { path, preference } => {
                 out.extend([PREFERENCE, *path, preference.bits()]);
             }
@@ -126,6 +132,10 @@ impl Message {
                 let (paths, rest) = body.split_first_chunk()?;
                 Some((Self::Live(u16::from_be_bytes(*paths)), rest))
             }
+            GONE => {
+                let (paths, rest) = body.split_first_chunk()?;
+                Some((Self::Gone(u16::from_be_bytes(*paths)), rest))
+            }
             PREFERENCE => {
                 let ([path, bits], rest) = body.split_first_chunk()?;
                 let preference = Preference::from_bits(*bits);
@@ -153,6 +163,7 @@ const LIVE: u8 = 5;
 const PREFERENCE: u8 = 6;
 const CLOSE: u8 = 7;
 const ALLOWANCE: u8 = 8;
+const GONE: u8 = 9;
 
 #[cfg(test)]
 mod tests {
@@ -170,6 +181,7 @@ mod tests {
             Message::Reply { token: u64::MAX },
             Message::Feedback(report),
             Message::Live(0b101),
+            Message::Gone(0x8001),
             Message::Preference { path: 2, preference: Preference::of(BACKUP) },
             Message::Preference { path: 3, preference: Preference { rank: 15, metered: true } },
             Message::Preference {

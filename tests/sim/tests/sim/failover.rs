@@ -200,6 +200,37 @@ fn what_the_kernel_says_is_obeyed_at_once_and_that_is_counted() {
 }
 
 #[test]
+fn what_a_kernel_says_is_passed_on_and_the_other_end_leaves_the_link_as_well() {
+    // Both links are as far: silence needs a round trip to be noticed, and the word of it half of one.
+    let links = || vec![LinkConfig::mbit(100, 10_000), LinkConfig::mbit(50, 11_000)];
+    let gap = |told: bool| {
+        let mut world = opened(WorldConfig::symmetric(links(), 9));
+        let flow = scene::stream_of(&mut world, SERVER, 1_400, 4_000, 1_000);
+        world.run_for(2_003_000);
+        black_hole(&mut world, 0, Switch::On);
+        let now = Time(world.now());
+        if told {
+            world.session(CLIENT).outbound.fail_path(now, PathId(0), Hint::Carrier, now);
+        }
+        world.run_for(500_000);
+        let path = world.session(SERVER).outbound.path_snapshot(PathId(0)).expect("a path");
+        assert_eq!(path.sent.hint, told.then_some(Hint::Peer));
+        assert_eq!(path.sent.hints, u64::from(told));
+        black_hole(&mut world, 0, Switch::Off);
+        world.run_for(3_000_000);
+        for end in [CLIENT, SERVER] {
+            assert_eq!(world.path_state(end, 0), Some(PathState::Up), "said once, and over");
+        }
+        let report = received(&world, flow, SERVER);
+        assert_eq!(report.packets_lost, 0);
+        report.gap_max
+    };
+    let [told, silent] = [true, false].map(gap);
+    println!("told: nothing for {told} us, else {silent}");
+    assert!(told + 5_000 < silent, "{told} {silent}");
+}
+
+#[test]
 fn a_link_by_satellite_opens_and_returns() {
     let links = vec![LinkConfig::mbit(50, 10_000), LinkConfig::mbit(20, 300_000)];
     let mut world = World::new(WorldConfig::symmetric(links, 8));
