@@ -27,7 +27,8 @@ pub(super) struct DriverThread {
     poller: Poller,
     tun: Tun,
     tun_buffer: TunBuffer,
-    buffers: ReceiveBuffers,
+    /// Lent to a batch of datagrams while it is read.
+    buffers: Option<Box<ReceiveBuffers>>,
     sockets: BTreeMap<u16, Socket>,
     table: SocketTable,
     sessions: SessionTable,
@@ -60,7 +61,7 @@ impl DriverThread {
             poller,
             tun,
             tun_buffer: TunBuffer::new(),
-            buffers: ReceiveBuffers::new(),
+            buffers: Some(Box::new(ReceiveBuffers::new())),
             sockets: BTreeMap::new(),
             table,
             sessions: SessionTable::default(),
@@ -237,7 +238,7 @@ impl DriverThread {
             return;
         };
         for _ in 0..SOCKET_READS {
-            let mut buffers = std::mem::take(&mut self.buffers);
+            let Some(mut buffers) = self.buffers.take() else { return };
             let received = socket.receive(&mut buffers);
             // Read after the datagrams: an arrival dated before it happened would look like a delay
             // shorter than the path's, and every later one like a queue.
@@ -247,7 +248,7 @@ impl DriverThread {
                     self.handle_batch(now, number, batch);
                 }
             }
-            self.buffers = buffers;
+            self.buffers = Some(buffers);
             match received {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
