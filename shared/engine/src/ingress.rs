@@ -169,6 +169,12 @@ impl Ingress {
         list.rotate_left(1.min(list.len()));
     }
 
+    /// The same among those that are served first. Returns the next of them, if there is another.
+    pub(crate) fn pass_over_fresh(&mut self) -> Option<Head> {
+        self.fresh.rotate_left(1.min(self.fresh.len()));
+        if self.fresh.len() > 1 { self.head() } else { None }
+    }
+
     /// The path that leads the segment now. None of those that began with one where none is needed any more.
     pub(crate) fn lead_of(&self, head: &Head) -> Option<PathId> {
         let still = |lead: &Lead| if lead.is_late { self.late_lead } else { self.lead }.is_some();
@@ -198,7 +204,7 @@ impl Ingress {
         let sequence = flow.sequence;
         flow.sequence = (sequence + 1) & SEQUENCE_MASK;
         flow.deficit -= head.len as i32;
-        flow.outstanding += 1;
+        flow.on_sent();
         self.segments -= 1;
         (sequence, flow.pass(head.len))
     }
@@ -219,18 +225,23 @@ impl Ingress {
         flow + 1
     }
 
+    /// Notes that a segment of the flow is on its way once more, and settles once more.
+    pub(crate) fn on_copied(&mut self, flow: u16) {
+        if let Some(flow) = self.flows.get_mut(usize::from(flow)) {
+            flow.unsettled += 1;
+        }
+    }
+
     /// Whether the peer may not know yet that the lane begins anew with this flow.
     pub(crate) fn is_first(&self, flow: u16, sequence: u32) -> bool {
-        let first = self.flows[usize::from(flow)].first;
+        let first = self.flows.get(usize::from(flow)).and_then(|flow| flow.first);
         first.is_some_and(|first| sequence & TENANCY_MASK == first)
     }
 
     /// Notes that a segment of the flow was acknowledged, or given up.
     pub(crate) fn on_settled(&mut self, flow: u16, acknowledged: bool) {
-        let flow = &mut self.flows[usize::from(flow)];
-        flow.outstanding = flow.outstanding.saturating_sub(1);
-        if acknowledged {
-            flow.first = None;
+        if let Some(flow) = self.flows.get_mut(usize::from(flow)) {
+            flow.on_settled(acknowledged);
         }
     }
 
@@ -247,7 +258,7 @@ impl Ingress {
         self.swept_at = now;
         for (index, flow) in self.flows.iter_mut().enumerate() {
             let idle = flow.queue.is_empty()
-                && flow.outstanding == 0
+                && flow.unsettled == 0
                 && !flow.listed
                 && now.since(flow.active_at) > IDLE_MAX;
             if idle && let Some(key) = flow.key.take() {
@@ -387,6 +398,8 @@ mod tests {
         assert_eq!(world.take(), (1, 0, true));
         assert!(world.ingress.is_first(0, 0));
         world.ingress.head();
+        world.ingress.on_copied(0);
+        world.ingress.on_settled(0, false);
         world.ingress.sweep(Time(11_000_000));
         assert_eq!(world.ingress.free.len(), 0, "a segment is on its way");
         world.ingress.on_settled(0, true);
@@ -404,6 +417,9 @@ mod tests {
         assert_eq!(world.ingress.flows.len(), 1, "its numbers are not forgotten yet");
         world.ingress.sweep(Time(38_000_000));
         assert_eq!(world.ingress.flows.capacity(), 0);
+        // Whatever a peer acknowledges by now.
+        world.ingress.on_settled(0, true);
+        assert!(!world.ingress.is_first(0, 0x01_0000));
     }
 
     #[test]

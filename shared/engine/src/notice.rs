@@ -122,6 +122,14 @@ impl<T> Notices<T> {
         self.0.push_back(notice);
     }
 
+    /// Appends a notice in the place of one that it makes void, so that there is never more than one of its kind.
+    pub(crate) fn push_newest(&mut self, notice: T, is_void: impl Fn(&T) -> bool) {
+        match self.0.iter_mut().find(|before| is_void(before)) {
+            Some(before) => *before = notice,
+            None => self.0.push_back(notice),
+        }
+    }
+
     pub(crate) fn pop(&mut self) -> Option<T> {
         self.0.pop_front()
     }

@@ -83,6 +83,12 @@ pub(crate) trait Scheduler: Send {
     /// Chooses for one packet.
     fn select(&self, packet: &PacketView, paths: &[PathView]) -> Choice;
 
+    /// Whether each packet may take another path than the one before: then a flow may have a lead, and what is late
+    /// may go again by a path that was not chosen for it.
+    fn roams(&self) -> bool {
+        false
+    }
+
     /// Whether a packet taken for lost is sent again. Where every packet has a copy on another
     /// path, the copy is the remedy.
     fn repairs(&self) -> bool {

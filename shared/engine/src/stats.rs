@@ -71,7 +71,7 @@ pub struct OutboundStats {
     pub dropped_malformed: u64,
     /// Packets dropped because no path carries their size.
     pub dropped_too_big: u64,
-    /// Segments given up without knowing whether they arrived.
+    /// Segments given up without knowing whether they arrived, by that path: a copy may have come by another.
     pub given_up: u64,
     /// Key epochs begun.
     pub epochs: u64,

@@ -31,8 +31,11 @@ pub(super) struct Flow {
     pub(super) sequence: u32,
     /// Where the lane's sequence began with this flow, until the peer knows it.
     pub(super) first: Option<u32>,
-    /// Segments sent and not settled.
-    pub(super) outstanding: u32,
+    /// Segments sent and not settled, each copy counted: for so long the lane is the flow's.
+    pub(super) unsettled: u32,
+    /// Segments on their way: no copies, for one that arrived may have others that never will. Those that settle
+    /// count once more, so these are a few too few rather than too many.
+    on_way: u32,
     pub(super) active_at: Time,
     pub(super) codel: Codel,
     pub(super) class: FlowClass,
@@ -81,7 +84,8 @@ impl Flow {
             listed: false,
             sequence: 0,
             first: None,
-            outstanding: 0,
+            unsettled: 0,
+            on_way: 0,
             active_at: now,
             codel: Codel::default(),
             class: FlowClass::default(),
@@ -91,6 +95,21 @@ impl Flow {
             lull: Lull::default(),
             hashes: Hashes::default(),
             packets: 0,
+        }
+    }
+
+    /// A segment of it is sent.
+    pub(super) fn on_sent(&mut self) {
+        self.unsettled += 1;
+        self.on_way += 1;
+    }
+
+    /// A segment, or a copy of one, was acknowledged or given up.
+    pub(super) fn on_settled(&mut self, acknowledged: bool) {
+        self.unsettled = self.unsettled.saturating_sub(1);
+        self.on_way = self.on_way.saturating_sub(1);
+        if acknowledged {
+            self.first = None;
         }
     }
 
@@ -109,7 +128,7 @@ impl Flow {
         shortest: Span,
         best: Option<PathId>,
     ) {
-        let drained = self.queue.is_empty() && self.outstanding <= DRAINED;
+        let drained = self.queue.is_empty() && self.on_way <= DRAINED;
         match self.lull.on_packet(now, len, shortest, drained) {
             Some(Found::Break) => self.late_lead = None,
             Some(Found::Silence) => {

@@ -13,8 +13,7 @@ use crate::{
     time::{Span, Time},
     trial::Ablation,
     wire::{
-        self, Flags, INNER_LEN, Inner, Kind, OUTER_LEN, OVERHEAD, Outer, ReceiverIndex,
-        TAG_LEN,
+        self, Flags, INNER_LEN, Inner, Kind, OUTER_LEN, OVERHEAD, Outer, ReceiverIndex, TAG_LEN,
     },
 };
 
@@ -100,6 +99,13 @@ impl Outbound {
         if announces || turn.views().iter().all(|path| !path.room) {
             return false;
         }
+        for _ in 1..LOOKED_AT {
+            let next = self.ingress.pass_over_fresh();
+            let Some(behind) = next.filter(|next| next.flow != head.flow) else { break };
+            if self.stage_head(now, behind, turn) {
+                return true;
+            }
+        }
         for _ in 0..LOOKED_AT {
             let Some(behind) = self.ingress.head_of_rest() else { return false };
             if behind.flow != head.flow && self.stage_head(now, behind, turn) {
@@ -168,25 +174,26 @@ impl Outbound {
         let witness = tries.then(|| self.on_trial(now, head.len)).flatten();
         if second.or(witness).is_some() {
             self.slots.hold(head.slot);
+            self.ingress.on_copied(head.flow);
         }
         if last {
             self.slots.release(head.slot);
         }
         self.send_segment(now, first, segment, Sending::First { copied: second.is_some() });
-        if let Some(second) = second {
-            self.send_segment(now, second, segment, Sending::Copy);
+        if second.is_some() {
             self.copies.on_copied(head.len);
         }
-        // Nobody waits for it, so its path is not announced; and what it is a copy of has no remedy in it.
-        if let Some(witness) = witness {
-            self.send_segment(now, witness, segment, Sending::Copy);
+        // For a witness nobody waits, so its path is not announced; and what it is a copy of has no remedy in it.
+        if let Some(other) = second.or(witness) {
+            self.send_segment(now, other, segment, Sending::Copy);
         }
         true
     }
 
     /// The segment at the head, as schedulers see it.
     fn packet_view(&mut self, now: Time, head: &Head) -> PacketView {
-        let lead = self.ingress.lead_of(head);
+        let roams = self.schedulers[head.class.index()].roams();
+        let lead = self.ingress.lead_of(head).filter(|_| roams);
         let impatient = head.is_small() && lead.is_none();
         PacketView {
             len: head.len as u16,

@@ -51,7 +51,8 @@ impl Outbound {
         // No backup and no metered path leads where there is another.
         let tier = |path: &Path| (path.rank >= BACKUP, path.metered);
         let first = up().map(|path| tier(path)).min()?;
-        let (soonest, repair) = self.nearest();
+        let soonest = up().filter_map(|path| path.window.delay_least()).min().unwrap_or(0);
+        let repair = up().map(|path| path.rtt.smoothed()).min().unwrap_or_default();
         let fits = |path: &&Path| {
             tier(path) == first
                 && path.straggle(soonest, repair) <= HOLD_MAX
@@ -65,7 +66,7 @@ impl Outbound {
         let carries = |path: &Path| if known(path) > 0.0 { known(path) } else { best };
         let value = |path: &Path| {
             let held = if before == Some(path.id) { HELD } else { 1.0 };
-            let later = path.window.delay_most().unwrap_or(soonest) - soonest;
+            let later = (path.window.delay_most().unwrap_or(soonest) - soonest).max(0);
             let rtt = path.rtt.minimum().unwrap_or(path.rtt.smoothed());
             let brings = candidates().map(|other| {
                 let beyond = (least(other) - least(path)).max(0) as f64 / rtt.0.max(1) as f64;

@@ -283,7 +283,7 @@ impl Path {
         let held = if self.metered { INTERVAL_METERED } else { INTERVAL_LONE };
         let patience = self.rtt.overdue() + held + Span::millis(10);
         // Nothing is at stake on a path without data, and a lone probe says little of its jitter.
-        if self.live { patience } else { patience * 3 }
+        if self.live { patience } else { patience * 3 }.min(PATIENCE_MAX)
     }
 
     /// Whether something is overdue, and nothing was heard for as long.
@@ -383,6 +383,10 @@ const STEP: f64 = 1.5;
 
 /// What a path is taken to carry at the least when flows are shared out: 1 Mbit/s, in bytes a second.
 const CARRIES_MIN: f64 = 125_000.0;
+
+/// However long a path's round trip: nobody waits so long for a packet, and what a peer says of its round trip may be
+/// made up.
+const PATIENCE_MAX: Span = Span::secs(5);
 
 /// How long a dead path is probed often: most outages are over by then.
 const PROBED_OFTEN: Span = Span::secs(30);

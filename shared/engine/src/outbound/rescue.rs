@@ -5,23 +5,18 @@
 //! room: the receiver takes whichever comes first. So a silent death, or a pause of a radio, costs a light stream a round
 //! trip less (XLINK, SIGCOMM 2021, calls it re-injection).
 
-use super::{
-    Outbound,
-    data::Sending,
-    path::Path,
-    turn::Turn,
-};
+use super::{Outbound, data::Sending, path::Path, turn::Turn};
 use crate::{
-    inbound::INTERVAL_LONE,
+    inbound::{INTERVAL_LONE, INTERVAL_METERED},
     packet::Ecn,
     path::{
         PathId, PathState,
-        sent::{STEADY_BYTES, Segment},
+        sent::{STEADY_BYTES, STEADY_METERED, Segment},
     },
     scheduler::PathView,
     time::{Span, Time},
     trial::Ablation,
-    wire::message::BACKUP,
+    wire::{PATHS_MAX, message::BACKUP},
 };
 
 /// How many bytes may be sent again early.
@@ -47,37 +42,40 @@ impl Outbound {
         if !self.repairs() || self.trial.has(Ablation::NoRescue) {
             return false;
         }
-        let Some((from, segment)) = self.late(now) else { return false };
-        let len = self.segment_len(&segment);
-        if self.rescue.credit < len {
-            return false;
+        for index in 0..PATHS_MAX {
+            let Some((from, segment)) = self.late(now, index) else { continue };
+            let len = self.segment_len(&segment);
+            let roams = self.schedulers[segment.class.index()].roams();
+            if !roams || self.rescue.credit < len {
+                continue;
+            }
+            turn.refresh(self, now, len);
+            let serves = |view: &&PathView| {
+                let fits = view.room && usize::from(view.packet_max) >= len;
+                view.id != from && fits && !view.far && !view.metered && view.rank < BACKUP
+            };
+            let target = turn.views().iter().filter(serves).min_by_key(|view| view.delay);
+            let Some(id) = target.map(|view| view.id) else { continue };
+            if !self.prepare(now, id, len, Ecn::NotEct, turn) {
+                return false;
+            }
+            if let Some(path) = self.path_mut(from) {
+                path.sent.note_copied();
+            }
+            self.rescue.credit -= len;
+            self.slots.hold(segment.slot);
+            self.ingress.on_copied(segment.flow);
+            self.send_segment(now, id, segment, Sending::Again);
+            return true;
         }
-        turn.refresh(self, now, len);
-        let serves = |view: &&PathView| {
-            let fits = usize::from(view.packet_max) >= len;
-            view.id != from && view.room && fits && !view.far && !view.metered && view.rank < BACKUP
-        };
-        let Some(view) = turn.views().iter().filter(serves).min_by_key(|view| view.delay) else {
-            return false;
-        };
-        let id = view.id;
-        if !self.prepare(now, id, len, Ecn::NotEct, turn) {
-            return false;
-        }
-        if let Some(path) = self.path_mut(from) {
-            path.sent.note_copied();
-        }
-        self.rescue.credit -= len;
-        self.slots.hold(segment.slot);
-        self.send_segment(now, id, segment, Sending::Again);
-        true
+        false
     }
 
-    /// A segment that is late, and the path it went by.
-    fn late(&mut self, now: Time) -> Option<(PathId, Segment)> {
-        let mut up = self.paths.iter().flatten().filter(|path| path.state == PathState::Up);
-        let path = up.find(|path| path.late_at() <= now)?;
-        Some((path.id, path.sent.uncopied()?.1))
+    /// The oldest segment that went by the path in this slot, and nowhere else, if it is late.
+    fn late(&self, now: Time, index: usize) -> Option<(PathId, Segment)> {
+        let path = self.paths[index].as_deref()?;
+        let late = path.state == PathState::Up && path.late_at() <= now;
+        Some((path.id, path.sent.uncopied().filter(|_| late)?.1))
     }
 
     /// When the next segment is late that could be sent again early.
@@ -98,8 +96,13 @@ impl Path {
         let Some((stamp, _)) = self.sent.uncopied() else { return Time::MAX };
         let overdue = self.rtt.overdue() + Span::millis(5);
         // What comes densely is reported at once, what is alone after a while.
-        let lone = stamp + overdue + INTERVAL_LONE;
-        let steady = self.sent.steady(STEADY_BYTES).map_or(Time::MAX, |at| at.max(stamp) + overdue);
+        let (held, reported) = if self.metered {
+            (INTERVAL_METERED, STEADY_METERED)
+        } else {
+            (INTERVAL_LONE, STEADY_BYTES)
+        };
+        let lone = stamp + overdue + held;
+        let steady = self.sent.steady(reported).map_or(Time::MAX, |at| at.max(stamp) + overdue);
         lone.min(steady)
     }
 }

@@ -55,7 +55,9 @@ impl Outbound {
             };
             path.flaps.on_settled(count(arrived), count(missing));
         }
+        // A probe that is lost for its size says nothing of what the path carries.
         let missed = settled[acknowledged..].iter().filter(|sent| sent.eliciting);
+        let missed = missed.filter(|sent| !matches!(sent.content, Content::Padding));
         let lost: u64 = missed.map(|sent| u64::from(sent.len)).sum();
         self.on_progress(now, id, report, lost);
         for sent in &settled[..acknowledged] {
@@ -254,7 +256,9 @@ impl Outbound {
         (path.rank, path.metered) = (preference.rank, preference.metered);
         if changed {
             // What is due sooner than it would be now goes as it was planned, once.
-            self.notices.push_once(Told::Metered { path: id, metered: preference.metered });
+            let told = Told::Metered { path: id, metered: preference.metered };
+            let same = |it: &Told| matches!(it, Told::Metered { path, .. } if *path == id);
+            self.notices.push_newest(told, same);
         }
     }
 

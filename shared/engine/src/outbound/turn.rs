@@ -1,6 +1,6 @@
 //! The paths as schedulers see them.
 
-use super::{Outbound};
+use super::Outbound;
 use crate::{
     inbound::HOLD_MAX,
     scheduler::PathView,

@@ -29,14 +29,21 @@ impl Delays {
         if self.len > 0 && now.since(self.noted_at) < EACH {
             return;
         }
+        if now.since(self.noted_at) > RESTED {
+            // What was measured under load says little of the time after it, and a probe each few seconds would take
+            // minutes to say so.
+            self.len = self.len.min(KEPT);
+        }
         self.noted_at = now;
         self.recent[usize::from(self.next)] = delay;
         self.next = (self.next + 1) % DELAYS_MAX as u8;
         self.len = (self.len + 1).min(DELAYS_MAX as u8);
-        let mut sorted = self.recent;
-        let known = &mut sorted[..usize::from(self.len)];
-        let rank = known.len() * LATE_PERCENT / 100;
-        self.late = Some(*known.select_nth_unstable(rank.min(known.len() - 1)).1);
+        let (mut known, len) = ([0; DELAYS_MAX], usize::from(self.len));
+        for (back, delay) in known[..len].iter_mut().enumerate() {
+            *delay = self.recent[(usize::from(self.next) + DELAYS_MAX - 1 - back) % DELAYS_MAX];
+        }
+        let rank = (len - 1) * LATE_PERCENT / 100;
+        self.late = Some(*known[..len].select_nth_unstable(rank).1);
     }
 
     /// What nine in ten of them did not exceed, if anything is known.
@@ -55,6 +62,10 @@ const DELAYS_MAX: usize = 48;
 
 /// One is taken in so long: a report covers 5 ms of a load, and 20 ms of a call.
 const EACH: Span = Span::millis(20);
+
+/// After a rest of this length only so many of those before it count.
+const RESTED: Span = Span::secs(1);
+const KEPT: u8 = 3;
 
 const LATE_PERCENT: usize = 90;
 
@@ -86,5 +97,11 @@ mod tests {
             delays.note(Time(20_000 * number), -8_000);
         }
         assert_eq!(delays.late(), Some(-8_000));
+
+        for probe in 1..=3 {
+            assert_eq!(delays.late(), Some(-8_000));
+            delays.note(Time(5_000_000 * probe), -9_000);
+        }
+        assert_eq!(delays.late(), Some(-9_000));
     }
 }

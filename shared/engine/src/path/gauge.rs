@@ -183,7 +183,7 @@ impl Gauge {
         self.forget();
         self.base = [i64::MAX; 2];
         self.base_kept = false;
-        self.sounding = Sounding::default();
+        self.sounding = Sounding::none();
         self.delays_before = None;
         (self.standing, self.lately) = (0.0, 0.0);
     }
@@ -232,7 +232,9 @@ impl Gauge {
             self.lost_long += (share - self.lost_long) / LOSS_MEMORY;
         }
         self.lossy = self.lost_long > if self.lossy { LOSSY_STILL } else { LOSSY };
-        self.gap += GAP_GAIN * (elapsed.0.min(GAP_MAX) as f64 - self.gap);
+        // By time and not by reports: of a long gap and a short one after it, the long one is what a window has to cover.
+        let gap = elapsed.0.min(GAP_MAX) as f64;
+        self.gap += (GAP_GAIN * (gap / self.gap.max(1.0))).min(GAP_GAIN_MAX) * (gap - self.gap);
         self.track_base(now, progress.delay_min);
         self.track_jitter(elapsed, progress);
         self.track_rate(at + elapsed, progress.rtt);
@@ -367,6 +369,7 @@ const DENSE: Span = Span::millis(12);
 /// How much a report counts for the usual time between them, and the longest that is one: where each byte costs, ten a
 /// second are sent.
 const GAP_GAIN: f64 = 0.1;
+const GAP_GAIN_MAX: f64 = 0.5;
 const GAP_MAX: u64 = 100_000;
 
 /// Smaller leaps are those of bursts, in microseconds.

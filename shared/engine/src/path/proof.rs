@@ -10,6 +10,8 @@ use crate::time::Span;
 pub(super) struct Proof {
     /// Bytes a second that were seen to arrive of late without leaving a queue.
     carried: f64,
+    /// The most of them in half a minute.
+    best: f64,
     /// Whether the path was once found to carry about what its first datagrams showed.
     reached: bool,
 }
@@ -29,11 +31,18 @@ impl Proof {
         capacity: Option<f64>,
     ) {
         self.carried *= 1.0 - (elapsed.as_secs_f64() / MEMORY.as_secs_f64()).min(1.0);
+        self.best *= 1.0 - (elapsed.as_secs_f64() / MEMORY_LONG.as_secs_f64()).min(1.0);
         if empty {
             self.carried = self.carried.max(rate);
+            self.best = self.best.max(rate);
         } else if let Some(capacity) = capacity {
             self.carried = self.carried.min(capacity);
         }
+    }
+
+    /// Whether the path is taken to carry less than it did in the last half minute.
+    pub(super) fn has_fallen(&self, capacity: f64) -> bool {
+        capacity < REACHED * self.best
     }
 
     /// Whether the path is taken to carry less than its first datagrams showed, and never was found to.
@@ -45,6 +54,7 @@ impl Proof {
 
 /// For how long it counts that a path carried something without a queue.
 const MEMORY: Span = Span::secs(4);
+const MEMORY_LONG: Span = Span::secs(30);
 
 /// The share of what a path's first datagrams showed with which it is found to carry it.
 const REACHED: f64 = 0.7;

@@ -15,6 +15,8 @@ pub(super) struct Rival {
     /// The most that arrived, older times counting less, and as of when.
     best: f64,
     seen_at: Time,
+    /// What the link was known to carry when it was last ours alone.
+    known: f64,
     /// Since when some queue has stood, and the window was the limit.
     busy_since: Option<Time>,
     tried_at: Time,
@@ -45,8 +47,9 @@ pub(super) struct Look {
     /// Whether something was lost or marked, and whether the window was what limited sending.
     pub(super) lost: bool,
     pub(super) limited: bool,
-    /// What arrives, in bytes a second.
+    /// What arrives, and what the path carries as far as is known, in bytes a second.
     pub(super) rate: f64,
+    pub(super) carries: f64,
 }
 
 /// How to send.
@@ -113,6 +116,7 @@ impl Rival {
         if look.queue > 2.0 * look.target {
             return Belief::Doubt { since: now, queue: look.queue };
         }
+        self.known = look.carries;
         let busy = self.busy_since.is_some_and(|since| now.since(since) > BUSY);
         if busy && look.rate < FALLEN * self.best && now.since(self.tried_at) >= TRIALS {
             self.tried_at = now;
@@ -138,7 +142,7 @@ impl Rival {
             Some(cubic) => cubic.resumed(now),
             None => {
                 self.tried_at = now;
-                Cubic::new(now, self.best / 2.0 * rtt)
+                Cubic::new(now, self.best.max(self.known) / 2.0 * rtt)
             }
         };
         Belief::Contest { cubic, longest: 2.0 * look.queue + LONGER }
@@ -253,6 +257,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_fight_begins_with_half_of_what_the_link_is_known_to_carry() {
+        let window = |carries| {
+            let mut rival = Rival::default();
+            rival.stance(at(0), &Look { carries, rate: 1e6, ..look(1_000.0, false) });
+            let fought = (1..1000).find_map(|step| {
+                match rival.stance(at(step), &Look { rate: 1e6, ..look(60_000.0, false) }) {
+                    Stance::Contest(window) => Some(window),
+                    _ => None,
+                }
+            });
+            fought.expect("somebody else's queue")
+        };
+        assert!(window(0.0) < 0.6 * 1e6 * 0.1, "{}", window(0.0));
+        assert!(window(10e6) > 5.0 * window(0.0), "{}", window(10e6));
+    }
+
+    #[test]
     fn a_queue_that_goes_is_ours() {
         let mut rival = Rival::default();
         let queues = (0..300).map(|step| 60_000.0 - f64::from(step) * 200.0);
@@ -324,6 +345,6 @@ mod tests {
 
     fn look(queue: f64, lost: bool) -> Look {
         let rtt = Span::millis(100);
-        Look { queue, target: 4_000.0, rtt, lost, limited: true, rate: 5e6 }
+        Look { queue, target: 4_000.0, rtt, lost, limited: true, rate: 5e6, carries: 0.0 }
     }
 }

@@ -16,11 +16,18 @@ pub(super) struct Sounding {
     reports: VecDeque<(u32, u64)>,
     /// What had arrived before them.
     began: Option<u64>,
+    /// When the first of them that are padded had come.
+    full_at: Option<u32>,
     rate: f64,
     done: bool,
 }
 
 impl Sounding {
+    /// Of a path that no train of datagrams is sent on.
+    pub(super) fn none() -> Self {
+        Self { done: true, ..Self::default() }
+    }
+
     /// Bytes a second; 0 before anything is known.
     pub(super) fn rate(&self) -> f64 {
         self.rate
@@ -49,7 +56,15 @@ impl Sounding {
             return;
         }
         let began = *self.began.get_or_insert(progress.arrived.saturating_sub(progress.bytes));
-        if progress.arrived.saturating_sub(began) > TRAIN || self.reports.len() == REPORTS_MAX {
+        if progress.fresh >= FULL {
+            self.full_at.get_or_insert(progress.received_at);
+        }
+        let late = self.full_at.is_some_and(|at| {
+            // Reports may overtake each other.
+            (LASTS.0 as i32) < progress.received_at.wrapping_sub(at) as i32
+        });
+        let more = progress.arrived.saturating_sub(began) > TRAIN;
+        if late || more || self.reports.len() == REPORTS_MAX {
             (self.done, self.reports) = (true, VecDeque::new());
             return;
         }
@@ -72,6 +87,12 @@ impl Sounding {
 
 /// The probes of all sizes, and what else is said when a path opens.
 const TRAIN: u64 = 20_000;
+
+/// Less is no padded probe.
+const FULL: u64 = 1280;
+
+/// How long after the first of those the last may come: what is later is what somebody sends.
+const LASTS: Span = Span::millis(300);
 
 /// Four full datagrams: fewer are a moment of jitter.
 const ENOUGH: u64 = 4 * 1400;
@@ -114,6 +135,19 @@ mod tests {
 
         sounding.correct(0.0, 0.5);
         assert_eq!(sounding.rate(), before / 2.0);
+    }
+
+    #[test]
+    fn what_comes_later_or_where_no_train_was_sent_says_nothing() {
+        let mut late = Sounding::default();
+        late.on_report(&report(2_800, 2_800, 2_240, 560));
+        late.on_report(&report(12_800, 10_000, 400_000, 10));
+        assert!(!late.is_going_on());
+        assert_eq!(late.rate(), 0.0);
+
+        let mut none = Sounding::none();
+        none.on_report(&report(14_000, 14_000, 10_080, 5040));
+        assert_eq!((none.rate(), none.is_going_on()), (0.0, false));
     }
 
     #[test]

@@ -203,8 +203,12 @@ impl Window {
         if self.fixed {
             return false;
         }
-        let gap = if progress.sparse { self.gauge.gap() } else { FEEDBACK_INTERVAL };
-        let loop_time = (progress.rtt_min + gap).as_secs_f64();
+        // Sparse reports come by the slow path as often as by the fast one, and each counts.
+        let loop_time = if progress.sparse {
+            (progress.rtt.min(progress.rtt_min * 2) + self.gauge.gap()).as_secs_f64()
+        } else {
+            (progress.rtt_min + FEEDBACK_INTERVAL).as_secs_f64()
+        };
         if self.pace == 0.0 {
             self.pace = self.size / loop_time;
             self.capacity = self.pace;
@@ -235,7 +239,8 @@ impl Window {
         let least = self.floor(now, progress);
         self.pace = self.pace.max(least / loop_time);
         let cover = (self.target() + self.gauge.spread()) / 1e6;
-        self.size = (self.pace * (loop_time + cover)).clamp(FLOOR, SIZE_MAX);
+        // And one datagram, for what is on its way is whole ones: of four, the last would find no room.
+        self.size = (self.pace * (loop_time + cover) + DATAGRAM).clamp(FLOOR, SIZE_MAX);
         self.pace = self.pace.min(SIZE_MAX / loop_time);
         self.review_base(now)
     }
@@ -266,7 +271,11 @@ impl Window {
             self.gauge.correct_sounding(self.capacity, share);
         }
         let short = self.proof.is_short(self.capacity, self.gauge.sounded(), self.start);
-        let (least, most) = if short { (GROWTH_MAX, 1.0) } else { (GROWTH_MIN, 0.5) };
+        let (least, most) = match short {
+            true => (GROWTH_MAX, 1.0),
+            false if self.proof.has_fallen(self.capacity) => (GROWTH_BACK, 0.5),
+            false => (GROWTH_MIN, 0.5),
+        };
         if self.gauge.standing() >= most * self.target() {
             self.growth = (self.growth * (1.0 - gain)).max(least);
             return;
@@ -293,6 +302,7 @@ impl Window {
             lost: progress.lost > 0 || progress.marked,
             limited: self.limited > 0.5,
             rate: self.gauge.rate(),
+            carries: if self.is_undisturbed() { self.gauge.sounded() } else { 0.0 },
         };
         let stance = self.rival.stance(now, &look);
         self.gauge.keep_base(self.rival.is_there());
@@ -377,8 +387,11 @@ const INITIAL: u64 = 32 * 1400;
 /// What is believed of what is remembered.
 const RECALLED: f64 = 0.9;
 
+/// A full datagram.
+const DATAGRAM: f64 = 1400.0;
+
 /// Four full datagrams: less can't be measured.
-const FLOOR: f64 = 4.0 * 1400.0;
+const FLOOR: f64 = 4.0 * DATAGRAM;
 
 /// 4 Gbit/s at 120 ms, and what the ring of sent datagrams can hold.
 const SIZE_MAX: f64 = 60e6;
@@ -412,9 +425,11 @@ const DRAIN: f64 = 0.5;
 const FILL: f64 = 0.1;
 
 /// By how much a path's capacity is taken to be larger after each round trip in which the pace was
-/// the limit and no queue came of it: at first, later, and before the first queue.
+/// the limit and no queue came of it: at first, later, at first where it carried clearly more in the last half minute,
+/// and before the first queue.
 const GROWTH_MIN: f64 = 0.02;
 const GROWTH_MAX: f64 = 0.25;
+const GROWTH_BACK: f64 = 0.1;
 const GROWTH_START: f64 = 1.0;
 
 /// How far ahead of what arrives the capacity may grow outside of the start. A sender that comes in bursts is held up by the pace now and then although

@@ -23,6 +23,10 @@ impl Scheduler for Adaptive {
         let second = paths.iter().filter(useful).min_by_key(|path| path.delay);
         second.map_or(Choice::One(first), |second| Choice::Both(first, second.id))
     }
+
+    fn roams(&self) -> bool {
+        true
+    }
 }
 
 /// What a player of speech waits for at most, beyond the usual (ITU-T G.114 leaves 150 ms in all).

@@ -8,6 +8,10 @@ impl Scheduler for LowestLatency {
     fn select(&self, packet: &PacketView, paths: &[PathView]) -> Choice {
         Split.select(&PacketView { backlogged: false, ..*packet }, paths)
     }
+
+    fn roams(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

@@ -25,6 +25,10 @@ impl Scheduler for Split {
         let patient = best.is_some_and(|best| best + MARGIN + packet.waited < delay(ready));
         if patient && !packet.backlogged { Choice::Wait } else { Choice::One(ready.id) }
     }
+
+    fn roams(&self) -> bool {
+        true
+    }
 }
 
 /// What the better path has to gain before waiting for it is worthwhile.

@@ -1,6 +1,6 @@
 //! The start: growing by doubling, until a queue shows.
 
-use super::{CLEAR, FEEDBACK_INTERVAL, INITIAL, Window};
+use super::{CLEAR, FEEDBACK_INTERVAL, GROWTH_MIN, INITIAL, Window};
 use crate::{
     path::progress::Progress,
     time::{Span, Time},
@@ -9,12 +9,25 @@ use crate::{
 impl Window {
     /// The rate to send at before the first queue, in bytes a second: a windowful in a fraction of a round trip. The
     /// window bounds what a burst can do; spread over a round trip it would only look like a queue to its sender.
-    /// A window that was raised to what the first datagrams have shown goes no faster than that.
+    /// But no faster, beyond an initial window's pace, than what is believed of the path: a queue is heard of a round
+    /// trip late, and a call beside the load waits in it.
     pub(super) fn pace_of_start(&self, rtt_min: Span) -> u64 {
         let pace_of = |size| START_PACE * size / (rtt_min + FEEDBACK_INTERVAL).as_secs_f64();
         let shown = self.gauge.sounded();
-        let most = if shown > 0.0 { shown.max(AHEAD_SHOWN * self.capacity) } else { f64::INFINITY };
+        let hurried = self.reported_at < self.hurry_until;
+        let most = match shown {
+            0.0 => f64::INFINITY,
+            _ if self.is_undisturbed() && !hurried => {
+                (CAUTION * shown).max(AHEAD_ARRIVES * self.gauge.rate())
+            }
+            _ => shown.max(AHEAD_SHOWN * self.capacity),
+        };
         pace_of(self.size).min(most.max(pace_of(INITIAL as f64))) as u64
+    }
+
+    /// Whether the first datagrams have shown what the path carries, and no jitter pressed them together.
+    pub(super) fn is_undisturbed(&self) -> bool {
+        !self.gauge.is_sounding() && self.gauge.mean_jitter() < UNDISTURBED
     }
 
     /// Bounds the start by what the first datagrams have shown that the path carries; and where jitter did not
@@ -25,7 +38,7 @@ impl Window {
             return;
         }
         self.capacity = self.capacity.min(self.gauge.credible());
-        if !self.gauge.is_sounding() && self.gauge.mean_jitter() < UNDISTURBED {
+        if self.is_undisturbed() {
             self.capacity = self.capacity.max(BELIEVED * self.gauge.sounded());
             self.pace = self.pace.max(self.capacity);
         }
@@ -47,6 +60,10 @@ impl Window {
         if stays && self.limited > 0.5 || credible && rate > 0.5 * self.capacity {
             self.start = false;
             self.capacity = self.capacity.min(self.gauge.rate().max(0.5 * self.capacity));
+            if self.is_undisturbed() {
+                self.growth = GROWTH_MIN;
+                self.pace = self.pace.min(self.capacity);
+            }
         }
     }
 
@@ -75,7 +92,13 @@ impl Window {
 /// Before the first queue a windowful is sent in a fraction of a round trip.
 const START_PACE: f64 = 4.0;
 
-/// How much faster than what is taken for its capacity a path is sent to if that is more than it has shown.
+/// The share of what was shown that a path without jitter is sent in its start, and by how much more than arrives where that
+/// is more. With the first at one and the second at 1.25 of the capacity, a call beside eight flows that begin waits 20-26 ms (p99 of its
+/// first ten seconds, 15 ms with these; simulator).
+const CAUTION: f64 = 0.9;
+const AHEAD_ARRIVES: f64 = 1.1;
+
+/// How much faster than what is taken for its capacity a path with jitter is sent to if that is more than it has shown.
 const AHEAD_SHOWN: f64 = 1.25;
 
 /// How much of what the first datagrams have shown is believed. With a quarter CUBIC gets less over long links (mean of
