@@ -148,7 +148,10 @@ pub struct Received<'b> {
 
 impl ReceiveBuffers {
     /// Buffers, to be used again and again: they are two megabytes, and zeroed.
-    #[expect(clippy::new_without_default, reason = "to take one out of its place must not make another")]
+    #[expect(
+        clippy::new_without_default,
+        reason = "to take one out of its place must not make another"
+    )]
     pub fn new() -> Self {
         Self {
             bytes: vec![0; BATCH * RECEIVE_LEN].into_boxed_slice(),

@@ -12,6 +12,9 @@ pub(super) struct Proof {
     carried: f64,
     /// The most of them in half a minute.
     best: f64,
+    /// What arrived when a queue last stood, and for how long more might have been sent and left none since.
+    full: f64,
+    clear_for: Span,
     /// Whether the path was once found to carry about what its first datagrams showed.
     reached: bool,
 }
@@ -40,6 +43,21 @@ impl Proof {
         }
     }
 
+    /// Notes whether the path is full, with what arrives, or else if more was held back.
+    pub(super) fn on_load(&mut self, elapsed: Span, full: Option<f64>, limited: bool) {
+        match full {
+            Some(rate) => (self.full, self.clear_for) = (rate, Span::ZERO),
+            None if limited => self.clear_for += elapsed,
+            None => {}
+        }
+    }
+
+    /// Whether the path was full with so much a moment ago: a sender in bursts leaves no queue in between, and what is
+    /// added then stands as one in the next.
+    pub(super) fn was_full(&self, capacity: f64) -> bool {
+        self.clear_for < FULL_FOR && capacity >= self.full
+    }
+
     /// Whether the path is taken to carry less than it did in the last half minute.
     pub(super) fn has_fallen(&self, capacity: f64) -> bool {
         capacity < REACHED * self.best
@@ -55,6 +73,9 @@ impl Proof {
 /// For how long it counts that a path carried something without a queue.
 const MEMORY: Span = Span::secs(4);
 const MEMORY_LONG: Span = Span::secs(30);
+
+/// How long a path without a queue is not sent more than it was full with.
+const FULL_FOR: Span = Span::millis(400);
 
 /// The share of what a path's first datagrams showed with which it is found to carry it.
 const REACHED: f64 = 0.7;
@@ -78,6 +99,29 @@ mod tests {
         proof.on_report(Span::millis(5), 1e6, true, None);
         proof.on_report(Span::millis(5), 5e5, false, Some(5e5));
         assert_eq!(proof.carried(), 5e5);
+    }
+
+    #[test]
+    fn a_path_that_was_full_is_sent_no_more_until_it_was_clear_for_a_while() {
+        let mut proof = Proof::default();
+        proof.on_load(Span::millis(5), Some(1e6), true);
+        assert!(proof.was_full(1e6));
+        assert!(!proof.was_full(0.9e6));
+
+        proof.on_load(Span::secs(9), None, false);
+        assert!(proof.was_full(1e6), "nobody wanted more");
+        proof.on_load(Span::millis(401), None, true);
+        assert!(!proof.was_full(1e6));
+    }
+
+    #[test]
+    fn what_carried_clearly_more_is_known_to_for_half_a_minute() {
+        let mut proof = Proof::default();
+        proof.on_report(Span::millis(5), 1e6, true, None);
+        assert!(proof.has_fallen(0.5e6));
+        assert!(!proof.has_fallen(0.8e6));
+        proof.on_report(Span::secs(30), 1e5, true, None);
+        assert!(!proof.has_fallen(0.5e6));
     }
 
     #[test]

@@ -270,6 +270,7 @@ impl Window {
             let share = (elapsed.as_secs_f64() / after).min(1.0);
             self.gauge.correct_sounding(self.capacity, share);
         }
+        self.proof.on_load(elapsed, (busy && !empty).then_some(rate), self.limited > 0.5);
         let short = self.proof.is_short(self.capacity, self.gauge.sounded(), self.start);
         let (least, most) = match short {
             true => (GROWTH_MAX, 1.0),
@@ -281,7 +282,9 @@ impl Window {
             return;
         }
         self.growth = self.growth.max(least);
-        if self.limited <= 0.5 {
+        let steady = self.gauge.jitter() < UNSTEADY;
+        let full = !self.start && steady && self.proof.was_full(self.capacity);
+        if self.limited <= 0.5 || full {
             return;
         }
         let (growth, most) = if self.start {
@@ -402,6 +405,9 @@ const JITTERS_MOST: f64 = 3.0;
 
 /// Half of what a player of speech keeps back, in microseconds.
 const JITTER_TROUBLE: f64 = 10_000.0;
+
+/// With more jitter, in microseconds, a queue in between may be none.
+const UNSTEADY: f64 = 2_000.0;
 
 /// A queue so many times its target is no jitter that comes and goes slowly.
 const CLEAR: f64 = 2.0;

@@ -52,7 +52,7 @@ fn extreme_spread(seconds: u64) -> Scenario {
     let links = vec![LinkSpec::new("dsl", 50, 20), LinkSpec::new("geo", 20, 320)];
     let plain = Scenario::bulk("extreme-spread", links).with(&[Load::Ping]);
     let scenario = Scenario { seconds, against: Against::BetterLink, ..plain };
-    let ping = scenario.idle_rtt_ms() + 5.0;
+    let ping = scenario.idle_rtt_ms() + 10.0;
     scenario
         .holds([Limit::at_least(Figure::Against, NOT_BELOW), Limit::at_most(Figure::Ping, ping)])
 }
