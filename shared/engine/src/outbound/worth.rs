@@ -35,6 +35,8 @@ impl Worth {
     fn judge(&mut self, now: Time, used: bool, poor: bool, arrived: u64, near: f64) {
         let tried = self.since.is_some_and(|since| now.since(since) >= GRACE_SHORT);
         if poor && !self.is_denied(now) && (tried || self.failures == 0) {
+            // It is known to be poor, and a trial costs a second and a half of ruin.
+            self.failures = self.failures.max(FAILURES_POOR);
             self.leave_out(now);
         }
         if !used {
@@ -140,6 +142,9 @@ const IDLE: f64 = 0.05;
 const LEFT_OUT: Span = Span::secs(15);
 const FAILURES_MAX: u32 = 5;
 
+/// As many as what carries too little begins with: a minute.
+const FAILURES_POOR: u32 = 2;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,7 +175,8 @@ mod tests {
     fn one_that_carries_little_for_how_far_it_is_is_not_tried_first() {
         let mut worth = Worth::default();
         worth.judge(Time(1), false, true, 0, 1e6);
-        assert!(worth.is_denied(Time(2)));
+        assert!(worth.is_denied(Time(59_000_000)));
+        assert!(!worth.is_denied(Time(61_000_000)));
 
         let share = |ms| price(Span::millis(ms));
         assert!(share(20) < 0.001 && share(50) < 0.1, "the spread that most pairs have");
