@@ -155,7 +155,7 @@ impl Outbound {
         if !repeat && !due {
             return;
         }
-        live_message(&self.paths).emit(&mut payload.bytes);
+        Message::Live(bits(&self.paths, |path| path.live)).emit(&mut payload.bytes);
         self.allowance_told = self.allowance();
         Message::Allowance(self.allowance_told.0 as u32).emit(&mut payload.bytes);
         if !self.accepts_paths {
@@ -166,7 +166,7 @@ impl Outbound {
                     Message::Close { path: path.id.0 }.emit(&mut payload.bytes);
                 }
             }
-            gone_message(&self.paths).emit(&mut payload.bytes);
+            Message::Gone(bits(&self.paths, |path| path.gone)).emit(&mut payload.bytes);
         }
         payload.state = Some(self.state);
         payload.eliciting = true;
@@ -266,16 +266,10 @@ impl Outbound {
     }
 }
 
-/// The message that says which paths carry data.
-fn live_message(paths: &[Option<Box<Path>>; PATHS_MAX]) -> Message {
-    let live = paths.iter().flatten().filter(|path| path.live);
-    Message::Live(live.fold(0, |bits, path| bits | path.id.bit()))
-}
-
-/// The message that says which paths the kernel said to be gone.
-fn gone_message(paths: &[Option<Box<Path>>; PATHS_MAX]) -> Message {
-    let gone = paths.iter().flatten().filter(|path| path.gone);
-    Message::Gone(gone.fold(0, |bits, path| bits | path.id.bit()))
+/// The paths of which this is so, one bit each.
+fn bits(paths: &[Option<Box<Path>>; PATHS_MAX], is_so: impl Fn(&Path) -> bool) -> u16 {
+    let paths = paths.iter().flatten().filter(|path| is_so(path));
+    paths.fold(0, |bits, path| bits | path.id.bit())
 }
 
 /// The messages of one datagram.

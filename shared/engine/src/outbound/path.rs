@@ -280,10 +280,19 @@ impl Path {
     /// How long ago the oldest unanswered datagram may have been sent before the path is suspected.
     pub(super) fn patience(&self) -> Span {
         // The peer's report of a lone datagram waits for 20 ms; a loaded host adds a few.
-        let held = if self.metered { INTERVAL_METERED } else { INTERVAL_LONE };
+        let (held, _) = self.rhythm();
         let patience = self.rtt.overdue() + held + Span::millis(10);
         // Nothing is at stake on a path without data, and a lone probe says little of its jitter.
         if self.live { patience } else { patience * 3 }.min(PATIENCE_MAX)
+    }
+
+    /// How its peer reports: how long a lone datagram waits for that, and how many bytes are reported as they come.
+    pub(super) fn rhythm(&self) -> (Span, usize) {
+        if self.metered {
+            (INTERVAL_METERED, STEADY_METERED)
+        } else {
+            (INTERVAL_LONE, STEADY_BYTES)
+        }
     }
 
     /// Whether something is overdue, and nothing was heard for as long.
@@ -335,7 +344,7 @@ impl Path {
         };
         let lone = at(self.sent.oldest(), self.patience());
         // What keeps coming is reported each 5 ms, by this path and another in turn.
-        let reported = if self.metered { STEADY_METERED } else { STEADY_BYTES };
+        let (_, reported) = self.rhythm();
         let steady = self.live.then(|| self.sent.steady(reported)).flatten();
         lone.min(at(steady, self.rtt.overdue() + Span::millis(5)))
     }

@@ -7,12 +7,8 @@
 
 use super::{Outbound, data::Sending, path::Path, turn::Turn};
 use crate::{
-    inbound::{INTERVAL_LONE, INTERVAL_METERED},
     packet::Ecn,
-    path::{
-        PathId, PathState,
-        sent::{STEADY_BYTES, STEADY_METERED, Segment},
-    },
+    path::{PathId, PathState, sent::Segment},
     scheduler::PathView,
     time::{Span, Time},
     trial::Ablation,
@@ -96,11 +92,7 @@ impl Path {
         let Some((stamp, _)) = self.sent.uncopied() else { return Time::MAX };
         let overdue = self.rtt.overdue() + Span::millis(5);
         // What comes densely is reported at once, what is alone after a while.
-        let (held, reported) = if self.metered {
-            (INTERVAL_METERED, STEADY_METERED)
-        } else {
-            (INTERVAL_LONE, STEADY_BYTES)
-        };
+        let (held, reported) = self.rhythm();
         let lone = stamp + overdue + held;
         let steady = self.sent.steady(reported).map_or(Time::MAX, |at| at.max(stamp) + overdue);
         lone.min(steady)

@@ -88,8 +88,8 @@ impl Sounding {
 /// The probes of all sizes, and what else is said when a path opens.
 const TRAIN: u64 = 20_000;
 
-/// Less is no padded probe.
-const FULL: u64 = 1280;
+/// Less is no padded probe: the smallest are 1320 bytes with the headers of IPv6 and UDP.
+const FULL: u64 = 1320 - 48;
 
 /// How long after the first of those the last may come: what is later is what somebody sends.
 const LASTS: Span = Span::millis(300);

@@ -138,7 +138,7 @@ fn tcp_goes_on_over_the_other_link() {
     }
     // CUBIC has settled on what was left, and takes ten seconds to grow to twice and three times that: how far it is by
     // now depends on when it last gave something up.
-    assert!(shares.iter().all(|&share| share > 0.6), "{shares:.3?} after the return");
+    assert!(shares.iter().all(|&share| share > 0.63), "{shares:.3?} after the return");
     assert!(
         shares.iter().sum::<f64>() > 0.68 * shares.len() as f64,
         "{shares:.3?} after the return"

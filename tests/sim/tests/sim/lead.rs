@@ -150,8 +150,8 @@ fn a_radio_that_loses_packets_and_wanders_slowly_is_used_whole() {
         shares.push(goodput / 111.0);
     }
     // Taken for a queue, this jitter leaves 0.2 to 0.3.
-    assert!(shares.iter().all(|&share| share > 0.3), "{shares:.2?}");
-    assert!(shares.iter().sum::<f64>() > 0.35 * shares.len() as f64, "{shares:.2?}");
+    assert!(shares.iter().all(|&share| share > 0.35), "{shares:.2?}");
+    assert!(shares.iter().sum::<f64>() > 0.4 * shares.len() as f64, "{shares:.2?}");
 }
 
 /// What a flow carries from its fourth to its tenth second, in Mbit/s.

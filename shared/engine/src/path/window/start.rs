@@ -14,12 +14,9 @@ impl Window {
     pub(super) fn pace_of_start(&self, rtt_min: Span) -> u64 {
         let pace_of = |size| START_PACE * size / (rtt_min + FEEDBACK_INTERVAL).as_secs_f64();
         let shown = self.gauge.sounded();
-        let hurried = self.reported_at < self.hurry_until;
         let most = match shown {
             0.0 => f64::INFINITY,
-            _ if self.is_undisturbed() && !hurried => {
-                (CAUTION * shown).max(AHEAD_ARRIVES * self.gauge.rate())
-            }
+            _ if self.is_undisturbed() => (CAUTION * shown).max(AHEAD_ARRIVES * self.gauge.rate()),
             _ => shown.max(AHEAD_SHOWN * self.capacity),
         };
         pace_of(self.size).min(most.max(pace_of(INITIAL as f64))) as u64
