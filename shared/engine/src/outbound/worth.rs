@@ -86,7 +86,7 @@ impl Outbound {
         else {
             return;
         };
-        let (near_id, limit) = (near.id, FAR.max(near.rtt.smoothed()));
+        let (near_id, limit) = (near.id, BEHIND.max(near.rtt.smoothed()));
         let soonest = near.window.delay_least().unwrap_or_default();
         let behind = |path: &Path| {
             let behind = path.window.delay_least().map_or(0, |least| least - soonest);
@@ -109,14 +109,17 @@ impl Outbound {
 /// The share of all that a path so far behind has to bring: to a sender that fills a longer round trip in seconds
 /// it costs more than it brings, if that is less.
 fn price(behind: Span) -> f64 {
-    let behind = (behind - FAR).as_secs_f64() / PRICE.as_secs_f64();
+    let behind = (behind - FREE).as_secs_f64() / PRICE.as_secs_f64();
     behind * (1.0 + behind)
 }
 
 const PRICE: Span = Span::millis(330);
 
 /// A path that is less far behind, or less than a round trip, does no harm worth speaking of.
-const FAR: Span = Span::millis(20);
+const BEHIND: Span = Span::millis(10);
+
+/// So far behind has no price.
+const FREE: Span = Span::millis(20);
 
 /// How long the first reports on a path may still change what it seems to carry.
 const SOUNDED_AFTER: Span = Span::millis(500);
@@ -132,7 +135,7 @@ const PERIOD: Span = Span::secs(1);
 const ENOUGH: f64 = 0.85;
 
 /// What speaks against it earlier: less than this share of what the near path carries.
-const RUIN: f64 = 0.5;
+const RUIN: f64 = 0.7;
 const GRACE_SHORT: Span = Span::millis(1500);
 
 /// Acknowledgements of the other direction's load, and the like, are not held back by a path.
@@ -160,13 +163,15 @@ mod tests {
 
     #[test]
     fn one_that_adds_something_after_a_while_stays() {
-        let grows = |second| if second < 3 { 0.6 } else { 1.4 };
+        let grows = |second| if second < 3 { 0.75 } else { 1.4 };
         assert!(run(&mut Worth::default(), 0..120, grows).is_empty());
     }
 
     #[test]
-    fn one_that_takes_most_of_what_there_was_is_left_out_soon() {
-        assert_eq!(run(&mut Worth::default(), 0..10, |_| 0.3), [2]);
+    fn one_that_takes_much_of_what_there_was_is_left_out_soon() {
+        for left in [0.3, 0.64] {
+            assert_eq!(run(&mut Worth::default(), 0..10, |_| left), [2]);
+        }
         let acknowledgements = run(&mut Worth::default(), 0..30, |_| 0.02);
         assert!(acknowledgements.is_empty(), "{acknowledgements:?}");
     }
