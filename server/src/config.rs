@@ -8,7 +8,7 @@ use std::{
 };
 
 use engine::{EpochLimits, Trial};
-use hawser_server::uplink_config::UplinkConfig;
+use hawser_server::egress_config::EgressConfig;
 use shared::{
     classes::Classes,
     config::{Document, Placed, Table, Wrong, boolean, cidr, listen_address, parsed, text},
@@ -48,8 +48,8 @@ pub(crate) struct Config {
     pub(crate) client_may_choose_mode: bool,
     /// Whether clients reach each other through the server.
     pub(crate) client_to_client: bool,
-    /// The exits of the server, with unique names; when empty, the host's own routing decides.
-    pub(crate) uplinks: Vec<UplinkConfig>,
+    /// The exits of the server, and how they are chosen.
+    pub(crate) egress: EgressConfig,
     /// When the server changes the keys that it seals with.
     pub(crate) rekey: EpochLimits,
     /// What goes down in which class, and how.
@@ -96,15 +96,13 @@ impl Config {
         let mode = table.optional("mode", parsed);
         let may_choose = table.optional("client_may_choose_mode", boolean);
         let client_to_client = table.optional("client_to_client", boolean);
-        let uplinks = read_uplinks(table);
+        let egress = EgressConfig::read(table);
         let rekey = rekey::read(table);
         let classes = Classes::read(table);
         let trial = trial::read(table);
-        for (key, members, most) in [
-            ("listen", listen.len(), ADDRESSES_MAX),
-            ("advertise", advertise.len(), ADDRESSES_MAX),
-            ("uplink", uplinks.len(), UPLINKS_MAX),
-        ] {
+        for (key, members, most) in
+            [("listen", listen.len(), ADDRESSES_MAX), ("advertise", advertise.len(), ADDRESSES_MAX)]
+        {
             table.limit(key, members, most);
         }
         for key in ["listen", "advertise"] {
@@ -124,7 +122,7 @@ impl Config {
             mode: mode.map(Placed::into_inner).unwrap_or_default(),
             client_may_choose_mode: may_choose.is_none_or(Placed::into_inner),
             client_to_client: client_to_client.is_some_and(Placed::into_inner),
-            uplinks,
+            egress,
             rekey,
             classes,
             trial,
@@ -154,7 +152,7 @@ pub(crate) fn check(path: &Path) -> Result<(), Error> {
         let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
         return Err(Error::configuration(texts.join("\n")));
     }
-    let Config { listen, pools, mode, routes, uplinks, classes, .. } = &config;
+    let Config { listen, pools, mode, routes, egress, classes, .. } = &config;
     let listen: Vec<String> = listen.iter().map(ToString::to_string).collect();
     let pools: Vec<String> = pools.networks().map(|pool| pool.to_string()).collect();
     writeln!(
@@ -163,7 +161,7 @@ pub(crate) fn check(path: &Path) -> Result<(), Error> {
         path.display(),
         listen.join(" "),
         pools.join(" "),
-        counted(uplinks.len(), "uplink"),
+        counted(egress.uplinks.len(), "uplink"),
         counted(clients, "client"),
     )
     .map_err(|error| Error::from_io("write to standard output", &error))
@@ -171,8 +169,6 @@ pub(crate) fn check(path: &Path) -> Result<(), Error> {
 
 /// One for each address of a host with many networks.
 const ADDRESSES_MAX: usize = 16;
-/// More exits than a server has.
-const UPLINKS_MAX: usize = 64;
 
 fn read_listen(table: &mut Table<'_>) -> Vec<SocketAddr> {
     let listen = table.list("listen", listen_address);
@@ -184,19 +180,6 @@ fn read_listen(table: &mut Table<'_>) -> Vec<SocketAddr> {
         }
     }
     plain(listen)
-}
-
-fn read_uplinks(table: &mut Table<'_>) -> Vec<UplinkConfig> {
-    let uplinks = table.tables("uplink", UplinkConfig::read);
-    let mut seen = BTreeSet::new();
-    for uplink in &uplinks {
-        let name = &uplink.get_ref().name;
-        if !seen.insert(name) {
-            let wrong = Wrong::new(format!("there are two uplinks called \"{name}\""));
-            table.note(uplink.span(), wrong.right("give one another name"));
-        }
-    }
-    plain(uplinks)
 }
 
 fn plain<T>(placed: Vec<Placed<T>>) -> Vec<T> {
@@ -219,12 +202,11 @@ mod tests {
         assert!(!config.client_to_client);
         assert_eq!(config.key_file, Path::new("/etc/hawser/server.key"));
         assert_eq!(config.clients_folder, Path::new("/etc/hawser/clients.d"));
-        assert_eq!((config.pools.v6, config.uplinks.len()), (None, 0));
+        assert_eq!((config.pools.v6, config.egress.uplinks.len()), (None, 0));
     }
 
     #[test]
     fn each_mistake_is_named_with_its_place() {
-        let uplink = "[[uplink]]\nname = \"a\"\ninterface = \"eth1\"\n";
         for (text, expected) in [
             (LEAST.replace("listen", "lisen"), "did you mean `listen`?"),
             (LEAST.replace("\"0.0.0.0:4500\"", ""), "x.toml:1:10: `listen` names no address"),
@@ -237,7 +219,6 @@ mod tests {
             (LEAST.replace("10.77.0.0/16", "fd77::/64"), "fd77::/64 is IPv6"),
             (format!("{LEAST}pool6 = \"10.0.0.0/8\"\n"), "x.toml:6:9: 10.0.0.0/8 is IPv4"),
             (format!("{LEAST}mode = \"turbo\"\n"), "\"turbo\" is not a mode"),
-            (format!("{LEAST}{uplink}{uplink}"), "two uplinks called \"a\""),
         ] {
             let error = read(&text).expect_err(&text).to_string();
             assert!(error.contains(expected), "{text}\ngives\n{error}\nwithout\n{expected}");

@@ -3,9 +3,11 @@
 //! | file | decides |
 //! |---|---|
 //! | `health` | whether an uplink works |
-//! | `pool` | which one new flows take |
+//! | `pool` | which of them new flows take |
+//! | `selection` | what that means for one family, and for the flows of those that failed |
+//! | `buckets` | which flows go where, when several uplinks share them |
 //! | `standing` | on which interface an uplink stands, and what is its next hop |
-//! | `prober`, `echo` | ask the targets |
+//! | `prober`, `prober/` | ask the targets |
 //! | `nat`, `mark` | pin flows to uplinks, translate addresses, stop leaks |
 //! | `routing` | tables and rules |
 //! | `conntrack` | forgets the flows of a failed uplink |
@@ -13,8 +15,8 @@
 //!
 //! Without any uplink configured, packets leave by the host's own default routes, translated.
 
+mod buckets;
 mod conntrack;
-mod echo;
 mod event;
 mod health;
 mod mark;
@@ -22,6 +24,7 @@ mod nat;
 mod pool;
 mod prober;
 mod routing;
+mod selection;
 mod standing;
 mod status;
 mod uplink;
@@ -43,11 +46,13 @@ use tracing::warn;
 pub use event::{Event, EventKind, Reason};
 pub use health::{Cause, State};
 
+use crate::egress_config::{EgressConfig, UPLINKS_MAX};
 use crate::uplink_config::UplinkConfig;
+use buckets::{Buckets, Member};
 use nat::{Elements, Table};
-use pool::Selection;
 use prober::REPORTS_MAX;
 use routing::Routing;
+use selection::Selection;
 use uplink::Uplink;
 use watch::{COMMANDS_MAX, Command, Published, Watch};
 
@@ -83,12 +88,12 @@ impl Egress {
     /// When the configuration names what can't be, when a right or `nft` is missing, or when the
     /// kernel refuses. Each has its exit code.
     pub async fn start(
-        uplinks: Vec<UplinkConfig>,
+        config: EgressConfig,
         origin: Origin,
         host: &HostState,
     ) -> Result<Self, Error> {
-        refuse_impossible(&uplinks, &origin.tun)?;
-        Self::lay(uplinks, origin, host).await.map_err(|error| {
+        refuse_impossible(&config.uplinks, &origin.tun)?;
+        Self::lay(config, origin, host).await.map_err(|error| {
             let exit = error.downcast_ref::<HostError>().map_or(Exit::Failed, HostError::exit);
             Error::new(exit, format_args!("{error:#}"))
         })
@@ -131,8 +136,9 @@ impl Egress {
         }
     }
 
-    async fn lay(uplinks: Vec<UplinkConfig>, origin: Origin, host: &HostState) -> Result<Self> {
+    async fn lay(config: EgressConfig, origin: Origin, host: &HostState) -> Result<Self> {
         let Origin { tun, sources, between_clients } = origin;
+        let EgressConfig { uplinks, choose, key } = config;
         let host = host.scope("egress");
         // Followed from before the first look, so that no change falls between them.
         let links = host.netlink().watch().await?;
@@ -157,10 +163,13 @@ impl Egress {
                 marks: marks.to_vec(),
                 nowhere: *nowhere,
                 between_clients,
+                key,
             },
             host: host.clone(),
             sources: sources.into_iter().collect(),
-            selections: Family::ALL.map(|family| Selection::new(family, uplinks.len())),
+            selections: Family::ALL.map(|family| Selection::new(family, choose, uplinks.len())),
+            choose,
+            buckets: Buckets::new(&members(&uplinks)),
             configs: uplinks,
             uplinks: standing,
             reports,
@@ -189,6 +198,10 @@ impl Egress {
     fn published(&self) -> std::sync::MutexGuard<'_, Published> {
         self.published.lock().unwrap_or_else(|broken| broken.into_inner())
     }
+}
+
+fn members(uplinks: &[UplinkConfig]) -> Vec<Member<'_>> {
+    uplinks.iter().map(|uplink| Member { name: &uplink.name, weight: uplink.weight }).collect()
 }
 
 fn refuse_impossible(uplinks: &[UplinkConfig], tun: &str) -> Result<(), HostError> {
@@ -221,6 +234,3 @@ fn refuse_impossible(uplinks: &[UplinkConfig], tun: &str) -> Result<(), HostErro
     }
     Ok(())
 }
-
-/// More uplinks than any one machine has; each takes one of 255 marks, a table and five rules.
-const UPLINKS_MAX: usize = 32;

@@ -122,18 +122,36 @@ client_to_client = false
 #age = "10m"
 
 # The exits of the server. Without any, the host's own routes decide. Traffic leaves by the healthy
-# uplink with the lowest tier. An uplink fails when each of its probes went without an answer `fall`
-# times in a row, and is healthy again when one was answered `rise` times in a row. Without probes,
-# only the state of the interface counts.
+# uplink with the lowest tier; with `choose = "share"` by all of that tier, by their weights, where
+# `key` says what keeps to one of them: "source" (a host behind the tunnel), "source-destination" or
+# "flow".
+#[egress]
+#choose = "share"                # otherwise "active-standby"
+#key = "source"
+
+# An uplink fails when so many of its probes have failed that fewer than `quorum` work: a probe fails
+# when it was refused `fall` times in a row, or went without an answer for three intervals and longer
+# than answers take. It is healthy again when they were answered `rise` times in a row. Without
+# probes, only the state of the interface counts.
 #[[uplink]]
 #name = "fibre"
 #interface = "eth1"
 #gateway = "192.0.2.1"            # or one of each family: ["192.0.2.1", "2001:db8::1"]
 #tier = 1
-#probe = ["icmp 192.0.2.1", "tcp 198.51.100.1:443"]
+#weight = 1
+#probe = ["icmp 192.0.2.1", "tcp 198.51.100.1:443", "dns 192.0.2.53 example.net"]
+#quorum = 1
 #interval = "200ms"
 #rise = 3
 #fall = 3
+#
+#[[uplink.http]]                  # the short form is a URL in `probe`
+#url = "https://example.net/health"
+#address = "198.51.100.1"         # where the name should not be looked up
+#method = "GET"
+#status = [204, "200-299"]
+#body = "ok"
+#ca = "/etc/hawser/ca.pem"        # whom to trust, instead of this host's authorities
 
 #[[uplink]]
 #name = "lte"
@@ -159,7 +177,7 @@ mod tests {
 
         assert_eq!(config.listen.len(), 2);
         assert_eq!(config.pools.v6, Some("fd77::/64".parse().unwrap()));
-        assert_eq!(config.uplinks, []);
+        assert_eq!(config.egress.uplinks, []);
         assert!(config.key().is_ok());
         let text = fs::read_to_string(&path).unwrap();
         let examples: String = text
@@ -170,7 +188,7 @@ mod tests {
             })
             .collect();
         fs::write(&path, examples).unwrap();
-        assert_eq!(Config::load(&path).unwrap().uplinks.len(), 2);
+        assert_eq!(Config::load(&path).unwrap().egress.uplinks.len(), 2);
     }
 
     #[test]

@@ -1,4 +1,6 @@
 //! What `hawser-server` is made of, as far as tests reach for it without the program.
 
 pub mod egress;
+pub mod egress_config;
+pub mod probe_config;
 pub mod uplink_config;

@@ -150,7 +150,7 @@ impl Server {
         let sources = sources(&config, &guests);
         let origin =
             Origin { tun: name.clone(), sources, between_clients: config.client_to_client };
-        let egress = Egress::start(config.uplinks.clone(), origin, host).await?;
+        let egress = Egress::start(config.egress.clone(), origin, host).await?;
         for (number, socket) in (0..).zip(listening) {
             info!(address = %socket.local(), "listening");
             driver.command(Command::AddSocket(number, Arc::new(socket)));

@@ -1,13 +1,10 @@
 //! What the configuration says about one uplink.
 
-use std::{
-    fmt::{self, Display},
-    net::{IpAddr, SocketAddr},
-    str::FromStr,
-    time::Duration,
-};
+use std::{net::IpAddr, time::Duration};
 
 use shared::config::{self, Placed, Table, Wrong};
+
+use crate::probe_config::ProbeConfig;
 
 /// One exit of the server, as configured.
 ///
@@ -22,6 +19,8 @@ pub struct UplinkConfig {
     pub gateways: Vec<IpAddr>,
     /// Order of preference: the lowest tier with a healthy uplink carries the traffic.
     pub tier: u8,
+    /// How much of the traffic it takes when several share it, relative to the others' weights.
+    pub weight: u32,
     /// What shows that the uplink works; empty when only the state of its interface counts.
     pub probes: Vec<ProbeConfig>,
     /// Time between two questions of one probe.
@@ -30,21 +29,8 @@ pub struct UplinkConfig {
     pub rise: u32,
     /// So many failures in a row of every probe make it unhealthy.
     pub fall: u32,
-}
-
-/// One question asked through an uplink.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum ProbeConfig {
-    /// An echo request (ICMP or ICMPv6, by the family of the target).
-    Icmp {
-        /// Who is asked.
-        target: IpAddr,
-    },
-    /// A TCP connection that is opened and closed.
-    Tcp {
-        /// Who is asked.
-        target: SocketAddr,
-    },
+    /// So many probes must work at the same time.
+    pub quorum: usize,
 }
 
 impl UplinkConfig {
@@ -54,10 +40,22 @@ impl UplinkConfig {
         let interface = table.optional("interface", config::interface);
         let gateways = table.one_or_list("gateway", config::ip);
         let tier = table.optional("tier", config::number(1..=u8::MAX));
-        let probes = table.one_or_list("probe", config::parsed);
+        let weight = table.optional("weight", config::number(1..=WEIGHT_MAX));
+        let probes = ProbeConfig::read(table);
         let interval = table.optional("interval", config::duration(INTERVAL_MIN..=INTERVAL_MAX));
         let rise = table.optional("rise", config::number(1..=TIMES_MAX));
         let fall = table.optional("fall", config::number(1..=TIMES_MAX));
+        let quorum = table.optional("quorum", config::number(1..=PROBES_MAX));
+        if let Some(quorum) = &quorum
+            && *quorum.get_ref() > probes.len()
+        {
+            let wrong = Wrong::new(format!(
+                "the quorum is {} of {} probes",
+                quorum.get_ref(),
+                probes.len()
+            ));
+            table.note(quorum.span(), wrong.right("add probes, or lower `quorum`"));
+        }
         if !table.has("interface") && !table.has("gateway") {
             let wrong = Wrong::new("the uplink has neither an interface nor a gateway");
             table.note(
@@ -79,51 +77,18 @@ impl UplinkConfig {
             interface: interface.map(Placed::into_inner),
             gateways: gateways.into_iter().map(Placed::into_inner).collect(),
             tier: tier.map_or(1, Placed::into_inner),
-            probes: probes.into_iter().map(Placed::into_inner).collect(),
+            weight: weight.map_or(1, Placed::into_inner),
+            probes,
             interval: interval.map_or(INTERVAL_DEFAULT, Placed::into_inner),
             rise: rise.map_or(TIMES_DEFAULT, Placed::into_inner),
             fall: fall.map_or(TIMES_DEFAULT, Placed::into_inner),
+            quorum: quorum.map_or(1, Placed::into_inner),
         })
     }
 }
 
-impl FromStr for ProbeConfig {
-    type Err = Wrong;
-
-    fn from_str(text: &str) -> Result<Self, Wrong> {
-        let right = "write \"icmp 192.0.2.1\" or \"tcp 192.0.2.1:443\"";
-        let wrong = |what: &str| Wrong::new(what).right(right);
-        let (kind, target) = text.split_once(' ').ok_or_else(|| wrong("this is no probe"))?;
-        let target = target.trim();
-        let usable = |ip: IpAddr| !ip.is_unspecified() && !ip.is_multicast();
-        match kind {
-            "icmp" => {
-                let target = target.parse().ok().filter(|ip| usable(*ip));
-                let target =
-                    target.ok_or_else(|| wrong("the target is no IP address of a host"))?;
-                Ok(Self::Icmp { target })
-            }
-            "tcp" => {
-                let target: Option<SocketAddr> = target.parse().ok();
-                let target = target.filter(|it| it.port() != 0 && usable(it.ip()));
-                let target = target.ok_or_else(|| wrong("the target is no IP address and port"))?;
-                Ok(Self::Tcp { target })
-            }
-            _ => Err(wrong("this kind of probe is not known: there are icmp and tcp")),
-        }
-    }
-}
-
-/// As in the configuration.
-impl Display for ProbeConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Icmp { target } => write!(f, "icmp {target}"),
-            Self::Tcp { target } => write!(f, "tcp {target}"),
-        }
-    }
-}
-
+/// The heaviest [`weight`](UplinkConfig::weight).
+pub const WEIGHT_MAX: u32 = 1000;
 /// Below that a saturated machine fails its own probes.
 const INTERVAL_MIN: Duration = Duration::from_millis(10);
 const INTERVAL_MAX: Duration = Duration::from_secs(3600);
@@ -143,7 +108,7 @@ mod tests {
     #[test]
     fn an_uplink_is_read_with_its_defaults() {
         let text = "[[uplink]]\nname = \"a\"\ninterface = \"eth1\"\n\
-            [[uplink]]\nname = \"b\"\ngateway = [\"192.0.2.1\", \"2001:db8::1\"]\ntier = 2\n\
+            [[uplink]]\nname = \"b\"\ngateway = [\"192.0.2.1\", \"2001:db8::1\"]\ntier = 2\nweight = 7\n\
             probe = [\"icmp 192.0.2.9\", \"tcp [2001:db8::9]:443\"]\ninterval = \"1s\"\nrise = 2\n";
 
         let uplinks = read(text).unwrap();
@@ -151,6 +116,7 @@ mod tests {
         assert_eq!((uplinks[0].tier, uplinks[0].rise, uplinks[0].fall), (1, 3, 3));
         assert_eq!(uplinks[0].interface.as_deref(), Some("eth1"));
         assert_eq!((uplinks[1].gateways.len(), uplinks[1].tier), (2, 2));
+        assert_eq!((uplinks[0].weight, uplinks[1].weight), (1, 7));
         assert_eq!(uplinks[1].interval, Duration::from_secs(1));
         let shown: Vec<String> = uplinks[1].probes.iter().map(ToString::to_string).collect();
         assert_eq!(shown, ["icmp 192.0.2.9", "tcp [2001:db8::9]:443"]);
@@ -162,11 +128,9 @@ mod tests {
             ("", "neither an interface nor a gateway"),
             ("gateway = [\"192.0.2.1\", \"192.0.2.2\"]", "two gateways of one family"),
             ("interface = \"a b\"", "not an interface name"),
-            ("interface = \"a\"\nprobe = \"ping 192.0.2.1\"", "there are icmp and tcp"),
-            ("interface = \"a\"\nprobe = \"icmp example.net\"", "no IP address of a host"),
-            ("interface = \"a\"\nprobe = \"tcp 192.0.2.1\"", "no IP address and port"),
             ("interface = \"a\"\ninterval = \"1ms\"", "out of range"),
             ("interface = \"a\"\nfall = 0", "0 is not a number from 1 to 1000"),
+            ("interface = \"a\"\nquorum = 1", "the quorum is 1 of 0 probes"),
             ("interface = \"a\"\ntier = 0", "0 is not a number from 1 to 255"),
         ] {
             let error = read(&format!("[[uplink]]\nname = \"a\"\n{line}\n")).unwrap_err();

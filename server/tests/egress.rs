@@ -13,13 +13,19 @@
 mod lab;
 #[path = "../../shared/tests/host/namespace.rs"]
 mod namespace;
+#[path = "egress/probes.rs"]
+mod probes;
+#[path = "egress/sharing.rs"]
+mod sharing;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use hawser_server::egress::{Cause, Egress, EventKind, Reason, State};
-use hawser_server::uplink_config::{ProbeConfig, UplinkConfig};
+use hawser_server::egress_config::EgressConfig;
+use hawser_server::probe_config::ProbeConfig;
+use hawser_server::uplink_config::UplinkConfig;
 use lab::{Answer, Flow, Lab, uplink};
 use namespace::{difference, eventually, everything, inside, run};
 use shared::clock::since_boot;
@@ -244,7 +250,8 @@ fn egress_of_another_process() {
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let host = HostState::open_in(folder.as_ref(), "x").await.unwrap();
         let uplinks = vec![uplink("a", "wan1", 1), uplink("b", "wan2", 2)];
-        let egress = Egress::start(uplinks, lab::origin(), &host).await.unwrap();
+        let config = EgressConfig { uplinks, ..EgressConfig::default() };
+        let egress = Egress::start(config, lab::origin(), &host).await.unwrap();
         while !egress.snapshot().iter().all(|uplink| uplink.state == "healthy") {
             tokio::task::yield_now().await;
         }
@@ -398,6 +405,7 @@ fn impossible_uplinks_are_refused_by_name() {
     }
     let lab = Lab::new();
     let before = everything();
+    let only = |uplinks| EgressConfig { uplinks, ..EgressConfig::default() };
     let homeless = UplinkConfig { interface: None, ..uplink("homeless", "", 1) };
 
     for (config, named) in [
@@ -405,11 +413,11 @@ fn impossible_uplinks_are_refused_by_name() {
         (uplink("a", "bad\"name", 1), "bad\"name"),
         (homeless, "homeless"),
     ] {
-        let error = lab.try_start(vec![config]).unwrap_err().to_string();
+        let error = lab.try_start(only(vec![config])).unwrap_err().to_string();
         assert!(error.contains(named), "{error}");
     }
     let many = (0..33).map(|at| uplink(&format!("u{at}"), "wan1", 1)).collect();
-    assert!(lab.try_start(many).unwrap_err().to_string().contains("33"));
+    assert!(lab.try_start(only(many)).unwrap_err().to_string().contains("33"));
     assert_eq!(difference(&before, &everything()), "");
 }
 

@@ -20,7 +20,7 @@ pub use self::{
     nearest::nearest,
     problem::{Problem, Wrong},
     read::{
-        boolean, cidr, duration, interface, ip, listen_address, name, number, parse_cidr,
+        boolean, cidr, duration, interface, ip, listen_address, name, number, one_of, parse_cidr,
         parse_listen_address, parsed, text, validate_interface, validate_name, word,
     },
     table::{Placed, Table},

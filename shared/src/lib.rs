@@ -14,6 +14,7 @@ pub mod keys;
 pub mod lock;
 pub mod logging;
 pub mod mode;
+pub mod name_query;
 pub mod ready;
 pub mod rekey;
 pub mod routes;

@@ -271,6 +271,8 @@ pub struct Probe {
     pub received: u64,
     /// Why the last one failed.
     pub error: Option<String>,
+    /// For how many days the certificate of its target is still good, if it has shown one.
+    pub certificate_days: Option<u64>,
 }
 
 #[cfg(test)]

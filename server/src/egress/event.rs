@@ -33,15 +33,15 @@ pub enum EventKind {
         /// Why.
         cause: Cause,
     },
-    /// Packets of a family leave by another uplink.
+    /// New flows of a family leave by other uplinks.
     Active {
         /// The family.
         family: Family,
-        /// The uplink before.
-        from: Option<String>,
-        /// The uplink after.
-        to: Option<String>,
-        /// Why this one.
+        /// The uplinks before.
+        from: Vec<String>,
+        /// The uplinks after.
+        to: Vec<String>,
+        /// Why these.
         reason: Reason,
     },
     /// The flows of an uplink were forgotten, so that they begin anew by another one.
@@ -68,16 +68,19 @@ pub enum Reason {
 
 impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = |uplink: &Option<String>| uplink.clone().unwrap_or_else(|| "none".to_owned());
+        let names = |uplinks: &[String]| match uplinks {
+            [] => "none".to_owned(),
+            several => several.join(" and "),
+        };
         match self {
             Self::Health { uplink, from, to, cause } => {
                 write!(f, "uplink {uplink}: {from} -> {to} ({cause})")
             }
             Self::Active { family, from, to, reason } if from == to => {
-                write!(f, "{family} stays on {} ({reason})", name(to))
+                write!(f, "{family} stays on {} ({reason})", names(to))
             }
             Self::Active { family, from, to, reason } => {
-                write!(f, "{family} leaves by {} instead of {} ({reason})", name(to), name(from))
+                write!(f, "{family} leaves by {} instead of {} ({reason})", names(to), names(from))
             }
             Self::Flushed { uplink, family } => write!(f, "{family} flows of {uplink} begin anew"),
         }
@@ -100,6 +103,17 @@ impl fmt::Display for Cause {
             Self::Answered => "answered",
             Self::Silent => "no answer",
             Self::Refused => "refused by the target",
+            Self::Status(status) => return write!(f, "HTTP status {status}"),
+            Self::Body => "not the answer that was expected",
+            Self::Slow => "the answer did not end in time",
+            Self::NotHttp => "the answer is not HTTP",
+            Self::NameServer(code) => return write!(f, "DNS error {code}"),
+            Self::Unresolved => "the name has no address here",
+            Self::CertificateExpired => "certificate expired",
+            Self::CertificateOfAnother => "certificate of another name",
+            Self::CertificateUntrusted => "certificate not trusted",
+            Self::NoAuthorities => "no authority to check certificates with: name one as `ca`",
+            Self::Tls => "TLS failed",
             Self::Unreachable => "unreachable",
             Self::LinkDown => "no link",
             Self::LinkUp => "the link is up",

@@ -1,9 +1,10 @@
 //! Decides whether an uplink works, from what its probes find.
 //!
 //! Any answer proves that the uplink carries packets both ways, so one probe that is answered is
-//! enough, however many others are not. An uplink fails when *every* probe has failed: refused
-//! [`fall`](Rules::fall) times in a row, or met by silence for longer than the slowest answer
-//! could take. An answer that comes late is latency, not loss: it ends the silence and lengthens
+//! enough, however many others are not, unless the configuration asks for a quorum of several. An
+//! uplink fails when so many probes have failed that the quorum can't be met. A probe fails when it
+//! is refused [`fall`](Rules::fall) times in a row, or met by silence for longer than the slowest
+//! answer could take. An answer that comes late is latency, not loss: it ends the silence and lengthens
 //! the patience. The loss of the link itself is believed at once.
 //!
 //! An uplink that failed comes back after [`rise`](Rules::rise) answers in a row; one that keeps
@@ -21,6 +22,8 @@ pub(super) struct Rules {
     pub(super) rise: u32,
     /// Refusals in a row that a probe takes for a failure.
     pub(super) fall: u32,
+    /// Probes that must work; at least one, unless there are none.
+    pub(super) quorum: usize,
 }
 
 /// The verdict on an uplink.
@@ -39,10 +42,32 @@ pub enum State {
 pub enum Cause {
     /// A probe was answered.
     Answered,
-    /// No probe was answered in time.
+    /// Too few probes were answered in time.
     Silent,
-    /// The targets refuse.
+    /// The targets refuse the connection.
     Refused,
+    /// The web server answers with this status.
+    Status(u16),
+    /// The web server's answer does not hold what it should.
+    Body,
+    /// The answer did not come to an end in time.
+    Slow,
+    /// What answers does not speak HTTP.
+    NotHttp,
+    /// The name server answers with this error (RFC 1035, section 4.1.1).
+    NameServer(u16),
+    /// The target's name has no address that the uplink could reach.
+    Unresolved,
+    /// The target's certificate is past its end.
+    CertificateExpired,
+    /// The target's certificate is for another name.
+    CertificateOfAnother,
+    /// The target's certificate is of an authority that isn't trusted.
+    CertificateUntrusted,
+    /// No authority is known that certificates could be checked with.
+    NoAuthorities,
+    /// What answers does not speak TLS as we do.
+    Tls,
     /// The questions can't be sent, or a router says that they can't arrive.
     Unreachable,
     /// The interface is gone, set down, or has no carrier.
@@ -157,13 +182,33 @@ impl Health {
     }
 
     /// A probe was refused by its target, which is an answer, but not the one asked for.
-    pub(super) fn on_refusal(&mut self, now: Duration, probe: usize) -> Option<Transition> {
+    pub(super) fn on_refusal(
+        &mut self,
+        now: Duration,
+        probe: usize,
+        cause: Cause,
+    ) -> Option<Transition> {
         if let Some(probe) = self.probes.get_mut(probe) {
             probe.heard_at = now;
             probe.waiting_since = None;
-            probe.fail(now, Cause::Refused);
+            probe.fail(now, cause);
         }
         self.handle_timeout(now)
+    }
+
+    /// The target of a probe was heard: it is not silent, whatever its answer will be.
+    pub(super) fn on_heard(&mut self, now: Duration, probe: usize) {
+        if let Some(probe) = self.probes.get_mut(probe) {
+            probe.heard_at = now;
+            probe.waiting_since = None;
+        }
+    }
+
+    /// The certificate of a probe's target is good for so long.
+    pub(super) fn on_certificate(&mut self, now: Duration, probe: usize, left: Duration) {
+        if let Some(probe) = self.probes.get_mut(probe) {
+            probe.certificate_ends = Some(now + left);
+        }
     }
 
     /// A probe could not be sent, or a router refused it.
@@ -203,7 +248,8 @@ impl Health {
         }
     }
 
-    /// Whether every probe has missed an answer, without the verdict for that yet.
+    /// Whether so many probes have missed an answer that the quorum is in question, without the
+    /// verdict for that yet.
     ///
     /// A target that all uplinks share falls silent on all of them at nearly the same moment. Who
     /// would move from the first that is declared down to the next one looks here before.
@@ -213,7 +259,8 @@ impl Health {
             let due = probe.heard_at + self.rules.interval * 3 / 2 + usual;
             probe.waiting_since.is_some() && now >= due
         };
-        !self.probes.is_empty() && self.probes.iter().all(missed)
+        let missing = self.probes.iter().filter(|probe| missed(probe)).count();
+        !self.probes.is_empty() && missing >= self.fatal()
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout), which may be past already; none while
@@ -222,15 +269,27 @@ impl Health {
         if self.state == State::Down && self.good_since.is_none() {
             return None;
         }
-        let fails_at = self.probes.iter().map(|probe| probe.fails_at(&self.rules));
-        let fails_at = fails_at.collect::<Option<Vec<_>>>().and_then(|at| at.into_iter().max());
+        let fails_at = self.probes.iter().filter_map(|probe| probe.fails_at(&self.rules));
+        let mut fails_at: Vec<Duration> = fails_at.collect();
+        fails_at.sort_unstable();
+        // With this one the quorum is gone.
+        let fails_at = fails_at.get(self.fatal() - 1).copied();
         let release = self.good_since.filter(|_| self.has_risen()).map(|at| at + self.hold_down());
         fails_at.into_iter().chain(release).min()
     }
 
     fn has_risen(&self) -> bool {
-        self.probes.is_empty()
-            || self.probes.iter().any(|probe| probe.successes >= self.rules.rise.max(1))
+        let risen = self.probes.iter().filter(|probe| probe.successes >= self.rules.rise.max(1));
+        self.probes.is_empty() || risen.count() >= self.quorum()
+    }
+
+    fn quorum(&self) -> usize {
+        self.rules.quorum.clamp(1, self.probes.len().max(1))
+    }
+
+    /// How many probes must fail for the uplink to fail.
+    fn fatal(&self) -> usize {
+        self.probes.len().max(1) + 1 - self.quorum()
     }
 
     fn verdict(&mut self, now: Duration) -> Verdict {
@@ -240,24 +299,25 @@ impl Health {
         if self.probes.is_empty() {
             return Verdict::Good(Cause::LinkUp);
         }
-        let mut failing = true;
-        let mut answered = false;
+        let (fatal, quorum) = (self.fatal(), self.quorum());
+        let mut failing = 0;
+        let mut answered = 0;
         let mut cause = None;
         for probe in &mut self.probes {
             let failure = probe.failure(now, &self.rules);
             if failure == Some(Cause::Silent) {
                 probe.successes = 0;
             }
-            failing &= failure.is_some();
-            answered |= failure.is_none() && probe.successes > 0;
+            failing += usize::from(failure.is_some());
+            answered += usize::from(failure.is_none() && probe.successes > 0);
             // Silence says most: the others at least said something.
             if cause.is_none() || failure == Some(Cause::Silent) {
                 cause = failure;
             }
         }
         match cause {
-            Some(cause) if failing => Verdict::Failing(cause),
-            _ if answered => Verdict::Good(Cause::Answered),
+            Some(cause) if failing >= fatal => Verdict::Failing(cause),
+            _ if answered >= quorum => Verdict::Good(Cause::Answered),
             _ => Verdict::Open,
         }
     }
@@ -285,9 +345,9 @@ impl Health {
 }
 
 enum Verdict {
-    /// Every probe has failed, or the link is down.
+    /// Too many probes have failed, or the link is down.
     Failing(Cause),
-    /// At least one probe answers.
+    /// Enough probes answer.
     Good(Cause),
     /// Nothing failed and nothing answered.
     Open,
@@ -307,6 +367,7 @@ pub(super) struct Probe {
     last: Option<(Duration, Result<Duration, Cause>)>,
     smoothed_rtt: Option<Duration>,
     rttvar: Duration,
+    certificate_ends: Option<Duration>,
 }
 
 impl Probe {
@@ -321,7 +382,13 @@ impl Probe {
             last: None,
             smoothed_rtt: None,
             rttvar: Duration::ZERO,
+            certificate_ends: None,
         }
+    }
+
+    /// When the certificate of its target ends, if it has shown one.
+    pub(super) fn certificate_ends(&self) -> Option<Duration> {
+        self.certificate_ends
     }
 
     /// Questions sent.

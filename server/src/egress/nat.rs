@@ -4,7 +4,8 @@
 //!
 //! A packet from the tunnel whose source is not a client's is dropped. The first packet of a flow
 //! gets the mark of the chosen uplink into its conntrack entry, later ones copy it from there, and
-//! a rule for each mark leads to the uplink's own routing table. A packet that gets no uplink's
+//! a rule for each mark leads to the uplink's own routing table. Where several uplinks share the
+//! flows, the hash of a flow's key chooses a bucket, and the bucket has an uplink. A packet that gets no uplink's
 //! mark carries [`Table::nowhere`], for which nothing but a route of the main table that is no
 //! default route is open. Visitors from outside pin their flow to the uplink that they came by.
 
@@ -14,7 +15,9 @@ use std::fmt::Write as _;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use shared::host::Family;
 
+use super::buckets::{BUCKETS, Owners};
 use super::mark::{MARK_MASK, UplinkMark};
+use crate::egress_config::Key;
 
 /// What does not change while we run.
 #[derive(Clone, Debug)]
@@ -29,6 +32,8 @@ pub(super) struct Table {
     pub(super) nowhere: UplinkMark,
     /// Whether packets from the tunnel may go back into it.
     pub(super) between_clients: bool,
+    /// What is hashed to find a flow's bucket.
+    pub(super) key: Key,
 }
 
 /// What changes, and only in what differs.
@@ -36,10 +41,19 @@ pub(super) struct Table {
 pub(super) struct Elements {
     /// Who may be the source of an inner packet.
     pub(super) sources: BTreeSet<IpNet>,
-    /// The uplink that new flows of a family take, by its place in [`Table::marks`].
-    pub(super) choice: BTreeMap<Family, usize>,
+    /// Where new flows of a family go; nowhere if it is not here.
+    pub(super) choice: BTreeMap<Family, Lead>,
     /// Interfaces on whose way out addresses are translated, and their uplinks if there are any.
     pub(super) exits: BTreeMap<String, Option<usize>>,
+}
+
+/// Where new flows go, by places in [`Table::marks`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Lead {
+    /// To one uplink.
+    One(usize),
+    /// To the owner of the bucket that the flow's key falls into.
+    Buckets(Box<Owners>),
 }
 
 impl Table {
@@ -66,14 +80,16 @@ impl Table {
         let steer = if self.marks.is_empty() {
             String::new()
         } else {
-            // Packets that conntrack knows nothing of stop at the first line: a comparison with a
-            // mark that doesn't exist is no match.
+            // Packets that conntrack knows nothing of go nowhere: a comparison with a mark that
+            // doesn't exist is no match. Nor does what is left in the mark by the search for a
+            // bucket lead anywhere.
             format!(
-                "\t\tmeta mark set {nowhere:#010x}\n\
-                 \t\tct mark and {mask:#010x} == 0 meta nfproto vmap @choice\n\
+                "\t\tct mark and {mask:#010x} == 0 meta nfproto vmap @choice\n\
+                 \t\tmeta mark set {nowhere:#010x}\n\
                  \t\tct mark and {mask:#010x} != 0 meta mark set ct mark and {mask:#010x}\n"
             )
         };
+        let share = self.share();
         let body = format!(
             "add table inet {name}\n\
              delete table inet {name}\n\
@@ -84,6 +100,7 @@ impl Table {
              \tmap choice {{ type nf_proto : verdict; }}\n\
              \tmap arrivals {{ type ifname : verdict; }}\n\
              {pins}\
+             {share}\
              \tchain from-tunnel {{\n\
              \t\ttype filter hook prerouting priority mangle; policy accept;\n\
              \t\tiifname != \"{tun}\" return\n\
@@ -108,6 +125,36 @@ impl Table {
         body + &self.change(&Elements::default(), elements)
     }
 
+    /// The chains that look a flow's bucket up, of each family: first by the whole key, which a
+    /// packet without ports may not have, then by the addresses.
+    fn share(&self) -> String {
+        let mut chains = String::new();
+        for (ip, family) in [("ip", Family::V4), ("ip6", Family::V6)] {
+            let number = number(family);
+            let key = match self.key {
+                Key::Source => format!("{ip} saddr"),
+                Key::SourceDestination => format!("{ip} saddr . {ip} daddr"),
+                Key::Flow => {
+                    format!("{ip} saddr . {ip} daddr . meta l4proto . th sport . th dport")
+                }
+            };
+            let mut lookups = String::new();
+            for key in [key, format!("{ip} saddr . {ip} daddr")] {
+                let _ = write!(
+                    lookups,
+                    "\t\tmeta mark set jhash {key} mod {BUCKETS} seed {HASH_SEED:#010x}\n\
+                     \t\tmeta mark vmap @buckets{number}\n"
+                );
+            }
+            let _ = write!(
+                chains,
+                "\tmap buckets{number} {{ type mark : verdict; }}\n\
+                 \tchain share{number} {{\n{lookups}\t}}\n"
+            );
+        }
+        chains
+    }
+
     /// A script that changes what differs; empty when nothing does.
     pub(super) fn change(&self, from: &Elements, to: &Elements) -> String {
         let mut script = String::new();
@@ -126,7 +173,12 @@ impl Table {
         };
         set("sources4", from.sources(Family::V4), to.sources(Family::V4));
         set("sources6", from.sources(Family::V6), to.sources(Family::V6));
-        set("choice", from.choice(), to.choice());
+        if from.choice != to.choice {
+            // First what the choice leads to, then the choice.
+            set("buckets4", from.buckets(Family::V4), to.buckets(Family::V4));
+            set("buckets6", from.buckets(Family::V6), to.buckets(Family::V6));
+            set("choice", from.choice(), to.choice());
+        }
         set("exits", from.exits(), to.exits());
         set("arrivals", from.arrivals(), to.arrivals());
         script
@@ -157,14 +209,22 @@ impl Elements {
     }
 
     fn choice(&self) -> BTreeSet<String> {
-        let element = |(family, at): (&Family, &usize)| {
-            let family = match family {
-                Family::V4 => "ipv4",
-                Family::V6 => "ipv6",
-            };
-            format!("{family} : jump {}", pin(*at))
+        let element = |(family, lead): (&Family, &Lead)| {
+            let (protocol, number) = (protocol(*family), number(*family));
+            match lead {
+                Lead::One(at) => format!("{protocol} : jump {}", pin(*at)),
+                Lead::Buckets(_) => format!("{protocol} : jump share{number}"),
+            }
         };
         self.choice.iter().map(element).collect()
+    }
+
+    fn buckets(&self, family: Family) -> BTreeSet<String> {
+        let Some(Lead::Buckets(owners)) = self.choice.get(&family) else { return BTreeSet::new() };
+        let element = |(bucket, owner): (usize, &Option<u8>)| {
+            Some(format!("{bucket} : goto {}", pin(usize::from((*owner)?))))
+        };
+        owners.iter().enumerate().filter_map(element).collect()
     }
 
     fn exits(&self) -> BTreeSet<String> {
@@ -178,6 +238,9 @@ impl Elements {
     }
 }
 
+/// Fixed, so that a flow falls into the same bucket on every node and after every start.
+const HASH_SEED: u32 = 0x6861_7773;
+
 /// Whether a script may contain the name of this interface, in quotes, meaning only itself.
 pub(super) fn is_plain_interface(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '@' | '+');
@@ -186,6 +249,20 @@ pub(super) fn is_plain_interface(name: &str) -> bool {
 
 /// IFNAMSIZ of linux/if.h, with the zero at the end.
 const INTERFACE_NAME_SIZE: usize = 16;
+
+fn protocol(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "ipv4",
+        Family::V6 => "ipv6",
+    }
+}
+
+fn number(family: Family) -> u8 {
+    match family {
+        Family::V4 => 4,
+        Family::V6 => 6,
+    }
+}
 
 /// The chain that pins a flow to an uplink.
 fn pin(at: usize) -> String {
@@ -207,6 +284,24 @@ mod tests {
              add element inet hawser-x choice { ipv4 : jump pin-2 }\n"
         );
         assert_eq!(table().change(&from, &from), "");
+    }
+
+    #[test]
+    fn a_failed_member_sends_only_its_own_buckets() {
+        let sharing = |owners: Owners| Elements {
+            choice: BTreeMap::from([(Family::V6, Lead::Buckets(Box::new(owners)))]),
+            ..elements(0)
+        };
+        let mut owners = [Some(0); BUCKETS];
+        owners[7] = Some(1);
+        let from = sharing(owners);
+        owners[7] = Some(0);
+
+        assert_eq!(
+            table().change(&from, &sharing(owners)),
+            "delete element inet hawser-x buckets6 { 7 : goto pin-2 }\n\
+             add element inet hawser-x buckets6 { 7 : goto pin-1 }\n"
+        );
     }
 
     #[test]
@@ -240,13 +335,14 @@ mod tests {
             marks: vec![UplinkMark::new(1), UplinkMark::new(2)],
             nowhere: UplinkMark::new(3),
             between_clients: false,
+            key: Key::Source,
         }
     }
 
     fn elements(uplink: usize) -> Elements {
         Elements {
             sources: BTreeSet::from([net("10.9.0.0/24")]),
-            choice: BTreeMap::from([(Family::V4, uplink)]),
+            choice: BTreeMap::from([(Family::V4, Lead::One(uplink))]),
             exits: BTreeMap::from([("wan1".to_owned(), Some(0)), ("wan2".to_owned(), Some(1))]),
         }
     }

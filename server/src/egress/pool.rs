@@ -1,13 +1,14 @@
-//! Chooses the uplink that packets leave by: the healthy one of the lowest tier.
+//! Chooses the uplinks that packets leave by: of the healthy ones of the lowest tier the first, or
+//! all of them.
 //!
-//! When none is healthy the probes may be what is broken, so packets go on by one that has a link
-//! at least (fail open), and flows are left alone. IPv4 and IPv6 are chosen apart, since an uplink
-//! may have only one of them.
+//! When none is healthy the probes may be what is broken, so packets go on by what has a link at
+//! least (fail open), and flows are left alone. IPv4 and IPv6 are chosen apart, since an uplink may
+//! have only one of them.
 
-use shared::host::Family;
-
+use super::buckets::WHOLE;
 use super::event::Reason;
 use super::health::State;
+use crate::egress_config::Choose;
 
 /// What the choice depends on, for one uplink.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -36,169 +37,152 @@ pub(super) enum Way {
     None,
 }
 
-/// The uplink that new flows of one family take, by its place in the configuration.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// The uplinks that new flows of one family take.
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Choice {
-    pub(super) uplink: Option<usize>,
+    /// How many thousandths of its weight count, of each uplink in the order of the configuration:
+    /// none of those that take no new flow.
+    pub(super) parts: Vec<u32>,
     pub(super) reason: Reason,
 }
 
 impl Choice {
-    pub(super) const NONE: Self = Self { uplink: None, reason: Reason::NoneLeft };
+    /// No uplink at all, of so many.
+    pub(super) fn none(uplinks: usize) -> Self {
+        Self { parts: vec![0; uplinks], reason: Reason::NoneLeft }
+    }
+
+    /// Whether an uplink takes new flows.
+    pub(super) fn has(&self, uplink: usize) -> bool {
+        self.parts.get(uplink).is_some_and(|part| *part > 0)
+    }
+
+    /// The uplinks that take new flows.
+    pub(super) fn members(&self) -> impl Iterator<Item = usize> {
+        self.parts.iter().enumerate().filter(|(_, part)| **part > 0).map(|(at, _)| at)
+    }
+
+    fn of(uplinks: usize, members: &[usize], reason: Reason) -> Self {
+        let mut choice = Self { parts: vec![0; uplinks], reason };
+        for member in members {
+            choice.parts[*member] = WHOLE;
+        }
+        choice
+    }
 }
 
-/// Chooses among uplinks in the order of the configuration; `current` wins a tie.
-pub(super) fn choose(candidates: &[Candidate], current: Option<usize>) -> Choice {
-    let best = |states: &[State]| {
-        candidates
-            .iter()
-            .enumerate()
-            .filter(|(_, it)| it.route == Way::Open && states.contains(&it.state))
-            .min_by_key(|(at, it)| (it.tier, Some(*at) != current, *at))
-            .map(|(at, _)| at)
-    };
+/// Chooses among uplinks in the order of the configuration; those in `current` win a tie.
+pub(super) fn choose(how: Choose, candidates: &[Candidate], current: &Choice) -> Choice {
+    let pool = Pool { how, candidates, current };
+    let of = |members: &[usize], reason| Choice::of(candidates.len(), members, reason);
+    // Moving to where nothing is better, or to a doubtful verdict, would only add damage.
+    let stay = pool.still_open();
     // At the start the first tier is given the time to answer, rather than be left for another one
     // that was asked a moment earlier.
-    let stay = current.filter(|at| candidates.get(*at).is_some_and(|it| it.route == Way::Open));
-    if let Some(uplink) = best(&[State::Up, State::Unknown]) {
-        // One that missed an answer too may be failing for the same reason as the current one,
-        // which is then not the uplinks': the next round tells.
-        let elsewhere = stay.filter(|at| *at != uplink);
-        if elsewhere.is_some() && candidates[uplink].trust == Trust::Doubtful {
-            return Choice { uplink: elsewhere, reason: Reason::Unproven };
-        }
-        let reason = match (candidates[uplink].state, candidates[uplink].trust) {
-            (State::Up, Trust::Fresh) => Reason::Healthy,
-            _ => Reason::Unproven,
+    let best = pool.best(&[State::Up, State::Unknown]);
+    if best.is_empty() {
+        let open = if stay.is_empty() { pool.best(&[State::Down]) } else { stay };
+        let reason = if open.is_empty() { Reason::NoneLeft } else { Reason::FailOpen };
+        return of(&open, reason);
+    }
+    // If all that is left has missed an answer too, it may be failing for the same reason as what
+    // it would replace, which is then not the uplinks': the next round tells.
+    let doubtful = best.iter().all(|at| candidates[*at].trust == Trust::Doubtful);
+    if doubtful && stay.iter().any(|at| !best.contains(at)) {
+        return of(&stay, Reason::Unproven);
+    }
+    let proven =
+        |at: &usize| candidates[*at].state == State::Up && candidates[*at].trust == Trust::Fresh;
+    let reason = if best.iter().any(proven) { Reason::Healthy } else { Reason::Unproven };
+    of(&best, reason)
+}
+
+struct Pool<'a> {
+    how: Choose,
+    candidates: &'a [Candidate],
+    current: &'a Choice,
+}
+
+impl Pool<'_> {
+    /// Those of the lowest tier that have a way and one of these verdicts: all, or the first.
+    fn best(&self, states: &[State]) -> Vec<usize> {
+        let usable = |at: &usize| {
+            let candidate = &self.candidates[*at];
+            candidate.route == Way::Open && states.contains(&candidate.state)
         };
-        return Choice { uplink: Some(uplink), reason };
-    }
-    // Moving between uplinks of which none answers would only add damage.
-    match stay.or_else(|| best(&[State::Down])) {
-        Some(uplink) => Choice { uplink: Some(uplink), reason: Reason::FailOpen },
-        None => Choice::NONE,
-    }
-}
-
-/// What is chosen for one family, and which flows have lost their uplink.
-#[derive(Debug)]
-pub(super) struct Selection {
-    pub(super) family: Family,
-    pub(super) choice: Choice,
-    /// The choice that the kernel knows.
-    pub(super) in_force: Choice,
-    flows: Vec<Flows>,
-}
-
-/// The flows that are pinned to an uplink.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Flows {
-    /// There are none.
-    None,
-    /// There may be some, and they are well.
-    Held,
-    /// There may be some, and their uplink has failed.
-    Stale,
-}
-
-impl Selection {
-    pub(super) fn new(family: Family, uplinks: usize) -> Self {
-        Self {
-            family,
-            choice: Choice::NONE,
-            in_force: Choice::NONE,
-            flows: vec![Flows::None; uplinks],
+        let usable: Vec<usize> = (0..self.candidates.len()).filter(usable).collect();
+        let tier = usable.iter().map(|at| self.candidates[*at].tier).min();
+        let mut best: Vec<usize> =
+            usable.into_iter().filter(|at| Some(self.candidates[*at].tier) == tier).collect();
+        if self.how == Choose::ActiveStandby {
+            best.sort_by_key(|at| !self.current.has(*at));
+            best.truncate(1);
         }
+        best
     }
 
-    /// Chooses anew.
-    pub(super) fn choose(&mut self, candidates: &[Candidate]) {
-        let choice = choose(candidates, self.choice.uplink);
-        for (at, (flows, candidate)) in self.flows.iter_mut().zip(candidates).enumerate() {
-            let works = candidate.route == Way::Open && candidate.state != State::Down;
-            *flows = match *flows {
-                // Flows may come back by an uplink that isn't chosen: those of its own visitors.
-                _ if works || choice.uplink == Some(at) => Flows::Held,
-                Flows::Held | Flows::Stale => Flows::Stale,
-                Flows::None => Flows::None,
-            };
-        }
-        self.choice = choice;
-    }
-
-    /// The choice before and after, if it is another uplink, or the same in spite of everything.
-    /// To be asked once it is in force.
-    pub(super) fn poll_change(&mut self) -> Option<(Choice, Choice)> {
-        let after = self.choice;
-        let before = std::mem::replace(&mut self.in_force, after);
-        let fails_open = |choice: Choice| choice.reason == Reason::FailOpen;
-        let changed = before.uplink != after.uplink || fails_open(before) != fails_open(after);
-        changed.then_some((before, after))
-    }
-
-    /// Uplinks whose flows must begin anew by the chosen one, each once for each failure.
-    ///
-    /// To be asked after the choice is in force: flows that begin before would come back to the
-    /// failed uplink. While none is healthy, no flow is touched.
-    pub(super) fn poll_flush(&mut self) -> Vec<usize> {
-        if self.choice.reason != Reason::Healthy {
-            return Vec::new();
-        }
-        let mut stale = Vec::new();
-        for (at, flows) in self.flows.iter_mut().enumerate() {
-            if *flows == Flows::Stale {
-                *flows = Flows::None;
-                stale.push(at);
-            }
-        }
-        stale
+    /// Those in use that still have a way.
+    fn still_open(&self) -> Vec<usize> {
+        let open = |at: &usize| self.candidates.get(*at).is_some_and(|it| it.route == Way::Open);
+        self.current.members().filter(open).collect()
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     #[test]
     fn the_healthy_uplink_of_the_lowest_tier_is_chosen() {
         let pool = [open(2, State::Up), open(1, State::Down), open(1, State::Up)];
 
-        assert_eq!(choose(&pool, Some(0)), healthy(2));
+        assert_eq!(one(&pool, &[0]), (vec![2], Reason::Healthy));
     }
 
     #[test]
     fn the_current_uplink_wins_a_tie() {
         let pool = [open(1, State::Up), open(1, State::Up)];
 
-        assert_eq!(choose(&pool, Some(1)), healthy(1));
-        assert_eq!(choose(&pool, None), healthy(0));
+        assert_eq!(one(&pool, &[1]), (vec![1], Reason::Healthy));
+        assert_eq!(one(&pool, &[]), (vec![0], Reason::Healthy));
+    }
+
+    #[test]
+    fn all_healthy_uplinks_of_the_lowest_tier_share() {
+        let pool = [open(1, State::Up), open(2, State::Up), open(1, State::Up)];
+        let ill = [open(1, State::Down), open(2, State::Up), open(1, State::Down)];
+
+        assert_eq!(all(&pool, &[1]), (vec![0, 2], Reason::Healthy));
+        assert_eq!(all(&[pool[0], pool[1], ill[2]], &[0, 2]), (vec![0], Reason::Healthy));
+        assert_eq!(all(&ill, &[0, 2]), (vec![1], Reason::Healthy));
     }
 
     #[test]
     fn an_unproven_uplink_keeps_its_place() {
         let pool = [open(1, State::Unknown), open(2, State::Up)];
 
-        assert_eq!(choose(&pool, None), Choice { uplink: Some(0), reason: Reason::Unproven });
+        assert_eq!(one(&pool, &[]), (vec![0], Reason::Unproven));
+        assert_eq!(all(&pool, &[]), (vec![0], Reason::Unproven));
     }
 
     #[test]
     fn with_none_healthy_it_stays_where_it_is_and_says_so() {
-        let pool = [open(1, State::Down), open(2, State::Down)];
+        let pool = [open(1, State::Down), open(1, State::Down), open(2, State::Down)];
 
-        let stay = choose(&pool, Some(1));
-        let first = choose(&pool, None);
-
-        assert_eq!(stay, Choice { uplink: Some(1), reason: Reason::FailOpen });
-        assert_eq!(first, Choice { uplink: Some(0), reason: Reason::FailOpen });
+        assert_eq!(one(&pool, &[2]), (vec![2], Reason::FailOpen));
+        assert_eq!(one(&pool, &[]), (vec![0], Reason::FailOpen));
+        assert_eq!(all(&pool, &[1, 2]), (vec![1, 2], Reason::FailOpen));
+        assert_eq!(all(&pool, &[]), (vec![0, 1], Reason::FailOpen));
     }
 
     #[test]
     fn fail_open_needs_a_way() {
         let closed = Candidate { route: Way::None, ..open(1, State::Down) };
 
-        assert_eq!(choose(&[closed, open(2, State::Down)], Some(0)).uplink, Some(1));
-        assert_eq!(choose(&[closed, closed], Some(0)), Choice::NONE);
-        assert_eq!(choose(&[], None), Choice::NONE);
+        assert_eq!(one(&[closed, open(2, State::Down)], &[0]).0, [1]);
+        assert_eq!(one(&[closed, closed], &[0]), (vec![], Reason::NoneLeft));
+        assert_eq!(all(&[closed, closed], &[0, 1]), (vec![], Reason::NoneLeft));
+        assert_eq!(one(&[], &[]), (vec![], Reason::NoneLeft));
     }
 
     #[test]
@@ -207,87 +191,37 @@ mod tests {
         let silent = open(1, State::Down);
         let lost = Candidate { route: Way::None, ..silent };
 
-        assert_eq!(choose(&[silent, doubtful], Some(0)).uplink, Some(0));
-        assert_ne!(choose(&[silent, doubtful], Some(0)).reason, Reason::Healthy, "no flush");
-        assert_eq!(choose(&[silent, open(2, State::Up)], Some(0)), healthy(1));
-        assert_eq!(choose(&[lost, doubtful], Some(0)).uplink, Some(1));
-        assert_ne!(choose(&[lost, doubtful], Some(0)).reason, Reason::Healthy, "no flush yet");
-    }
-
-    #[test]
-    fn the_flows_of_a_failed_uplink_are_flushed_once() {
-        let mut selection = Selection::new(Family::V4, 2);
-        selection.choose(&[open(1, State::Up), open(2, State::Up)]);
-        assert_eq!(selection.poll_change(), Some((Choice::NONE, healthy(0))));
-        assert_eq!(selection.poll_flush(), NONE);
-
-        selection.choose(&[open(1, State::Down), open(2, State::Up)]);
-
-        assert_eq!(selection.poll_change(), Some((healthy(0), healthy(1))));
-        assert_eq!(selection.poll_flush(), [0]);
-        selection.choose(&[open(1, State::Down), open(2, State::Up)]);
-        assert_eq!(selection.poll_flush(), NONE);
-    }
-
-    #[test]
-    fn an_uplink_that_proves_itself_is_no_change_and_failing_open_is_one() {
-        let mut selection = Selection::new(Family::V4, 1);
-        selection.choose(&[open(1, State::Unknown)]);
-        assert!(selection.poll_change().is_some());
-
-        selection.choose(&[open(1, State::Up)]);
-        assert_eq!(selection.poll_change(), None);
-        selection.choose(&[open(1, State::Down)]);
-        let fails_open = Choice { uplink: Some(0), reason: Reason::FailOpen };
-        assert_eq!(selection.poll_change(), Some((healthy(0), fails_open)));
-    }
-
-    #[test]
-    fn the_failure_of_a_standby_flushes_its_own_flows_only() {
-        let mut selection = Selection::new(Family::V4, 2);
-        selection.choose(&[open(1, State::Up), open(2, State::Up)]);
-        selection.poll_change();
-
-        selection.choose(&[open(1, State::Up), open(2, State::Down)]);
-
-        assert_eq!(selection.poll_change(), None, "the choice stands");
-        assert_eq!(selection.poll_flush(), [1]);
-    }
-
-    #[test]
-    fn nothing_is_flushed_while_nothing_is_healthy() {
-        let mut selection = Selection::new(Family::V4, 2);
-        selection.choose(&[open(1, State::Up), open(2, State::Up)]);
-
-        selection.choose(&[open(1, State::Down), open(2, State::Down)]);
-        assert_eq!(selection.poll_flush(), NONE);
-        selection.choose(&[open(1, State::Down), open(2, State::Up)]);
-
-        assert_eq!(selection.poll_flush(), [0], "once somebody can take them");
-    }
-
-    #[test]
-    fn a_hundred_failovers_are_all_alike() {
-        let mut selection = Selection::new(Family::V4, 2);
-        selection.choose(&[open(1, State::Up), open(2, State::Up)]);
-
-        for _ in 0..100 {
-            selection.choose(&[open(1, State::Down), open(2, State::Up)]);
-            assert_eq!(selection.choice, healthy(1));
-            assert_eq!(selection.poll_flush(), [0]);
-            selection.choose(&[open(1, State::Up), open(2, State::Up)]);
-            assert_eq!(selection.choice, healthy(0));
-            assert_eq!(selection.poll_flush(), NONE);
+        for choose in [one, all] {
+            assert_eq!(choose(&[silent, doubtful], &[0]), (vec![0], Reason::Unproven), "no flush");
+            assert_eq!(choose(&[silent, open(2, State::Up)], &[0]), (vec![1], Reason::Healthy));
+            assert_eq!(choose(&[lost, doubtful], &[0]), (vec![1], Reason::Unproven), "not yet");
         }
     }
 
-    const NONE: [usize; 0] = [];
+    #[test]
+    fn who_shares_does_not_leave_one_for_others_that_doubt_too() {
+        let doubtful = Candidate { trust: Trust::Doubtful, ..open(1, State::Up) };
+        let silent = open(1, State::Down);
 
-    fn open(tier: u8, state: State) -> Candidate {
-        Candidate { tier, state, trust: Trust::Fresh, route: Way::Open }
+        assert_eq!(all(&[silent, doubtful, doubtful], &[0, 1, 2]).0, [0, 1, 2]);
+        assert_eq!(all(&[silent, doubtful, open(1, State::Up)], &[0, 1, 2]).0, [1, 2]);
     }
 
-    fn healthy(uplink: usize) -> Choice {
-        Choice { uplink: Some(uplink), reason: Reason::Healthy }
+    fn one(candidates: &[Candidate], current: &[usize]) -> (Vec<usize>, Reason) {
+        chosen(Choose::ActiveStandby, candidates, current)
+    }
+
+    fn all(candidates: &[Candidate], current: &[usize]) -> (Vec<usize>, Reason) {
+        chosen(Choose::Share, candidates, current)
+    }
+
+    fn chosen(how: Choose, candidates: &[Candidate], current: &[usize]) -> (Vec<usize>, Reason) {
+        let current = Choice::of(candidates.len(), current, Reason::Healthy);
+        let choice = choose(how, candidates, &current);
+        (choice.members().collect(), choice.reason)
+    }
+
+    pub(in super::super) fn open(tier: u8, state: State) -> Candidate {
+        Candidate { tier, state, trust: Trust::Fresh, route: Way::Open }
     }
 }

@@ -1,35 +1,30 @@
 //! Asks the targets of one uplink, through that uplink and no other.
 //!
-//! Every socket is bound to the uplink's interface and source address and carries its mark, so a
-//! question can't leave by another way and be answered there. One task a probe; it ends when it is
-//! dropped, and is started anew when the interface or its address changes, since a socket would
-//! keep the old ones for ever.
+//! One task a probe; it ends when it is dropped, and is started anew when the interface or its
+//! address changes, since a socket would keep the old ones for ever.
 
-use std::collections::VecDeque;
-use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr};
+mod connect;
+mod dns;
+mod echo;
+mod echo_socket;
+mod http;
+mod socket;
+mod trust;
+
+use std::io::ErrorKind;
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use shared::host::Family;
 use shared::{clock, entropy};
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpSocket, UdpSocket};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
-use super::echo::{self, Token};
-use crate::uplink_config::ProbeConfig;
-
-/// What ties a probe's sockets to an uplink.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Binding {
-    pub(super) interface: String,
-    /// Another index is another interface, even with the same name.
-    pub(super) index: u32,
-    pub(super) source: Option<IpAddr>,
-    pub(super) mark: u32,
-}
+use super::health::Cause;
+use crate::probe_config::ProbeConfig;
+use echo_socket::EchoSocket;
+pub(super) use socket::Binding;
 
 /// Which probe it is, of which uplink. Reports of an earlier generation are out of date.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -50,9 +45,24 @@ pub(super) struct Report {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Finding {
-    Sent,
+    /// The question of this number is on its way; numbers ascend.
+    Sent(u64),
+    /// What became of the question of this number, of none where that can't be said.
+    Ended(Option<u64>, Outcome),
+    /// Somebody is there, whatever the answer will be.
+    Heard,
+    /// The certificate of the target is good for so long.
+    Certificate(Duration),
+}
+
+/// What becomes of a question.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Outcome {
+    /// It was answered as it should be, after so long.
     Answered(Duration),
-    Refused,
+    /// It was answered, but not as it should be.
+    Refused(Cause),
+    /// It can't be sent, or a router says that it can't arrive.
     Unreachable,
 }
 
@@ -73,10 +83,26 @@ impl Prober {
         binding: Binding,
         reports: mpsc::Sender<Report>,
     ) -> Self {
-        let asker = Asker { seat, interval, binding, reports };
+        let asker = Arc::new(Asker { seat, interval, binding, reports });
         let task = match config {
-            ProbeConfig::Icmp { target } => tokio::spawn(asker.echo(target)),
-            ProbeConfig::Tcp { target } => tokio::spawn(asker.connect(target)),
+            ProbeConfig::Icmp { target } => tokio::spawn(async move { asker.echo(target).await }),
+            ProbeConfig::Tcp { target } => tokio::spawn(asker.attempts(move |asker| async move {
+                connect::ask(&asker.binding, target, asker.patience()).await
+            })),
+            ProbeConfig::Dns(probe) => {
+                let probe = Arc::new(probe);
+                tokio::spawn(asker.attempts(move |asker| {
+                    let probe = Arc::clone(&probe);
+                    async move { dns::ask(&asker.binding, &probe, asker.patience()).await }
+                }))
+            }
+            ProbeConfig::Http(probe) => {
+                let target = Arc::new(http::Target::new(*probe));
+                tokio::spawn(asker.attempts(move |asker| {
+                    let target = Arc::clone(&target);
+                    async move { target.ask(&asker).await }
+                }))
+            }
         };
         Self { task }
     }
@@ -88,14 +114,7 @@ impl Drop for Prober {
     }
 }
 
-/// How a probe is written in the configuration and in the status.
-pub(super) fn describe(config: ProbeConfig) -> String {
-    match config {
-        ProbeConfig::Icmp { target } => format!("icmp {target}"),
-        ProbeConfig::Tcp { target } => format!("tcp {target}"),
-    }
-}
-
+/// One probe at work.
 struct Asker {
     seat: Seat,
     interval: Duration,
@@ -104,11 +123,11 @@ struct Asker {
 }
 
 impl Asker {
-    async fn echo(self, target: IpAddr) {
+    async fn echo(&self, target: IpAddr) {
         loop {
             match EchoSocket::open(&self.binding, target) {
                 Ok(socket) => self.echo_on(socket).await,
-                Err(_) => self.report(Finding::Unreachable).await,
+                Err(_) => self.report(Finding::Ended(None, Outcome::Unreachable)).await,
             }
             tokio::time::sleep(self.jittered()).await;
         }
@@ -122,15 +141,17 @@ impl Asker {
                 () = sleep_until(next) => {
                     next = (next + self.jittered()).max(Instant::now());
                     let finding = match socket.send() {
-                        Ok(()) => Finding::Sent,
-                        Err(_) => Finding::Unreachable,
+                        Ok(number) => Finding::Sent(number),
+                        Err(_) => Finding::Ended(None, Outcome::Unreachable),
                     };
                     self.report(finding).await;
                 }
                 answer = socket.receive() => match answer {
-                    Ok(rtt) => self.report(Finding::Answered(rtt)).await,
+                    Ok((number, rtt)) => {
+                        self.report(Finding::Ended(Some(number), Outcome::Answered(rtt))).await;
+                    }
                     Err(error) => {
-                        self.report(Finding::Unreachable).await;
+                        self.report(Finding::Ended(None, Outcome::Unreachable)).await;
                         // A router's refusal is consumed by reading it; what else fails stays.
                         if !REFUSALS.contains(&error.kind()) {
                             return;
@@ -141,28 +162,30 @@ impl Asker {
         }
     }
 
-    async fn connect(self, target: SocketAddr) {
-        let patience = (self.interval * ATTEMPT_INTERVALS).clamp(ATTEMPT_MIN, ATTEMPT_MAX);
-        let mut attempts: JoinSet<Option<Finding>> = JoinSet::new();
+    /// Asks anew each interval, whether or not the last question was answered. An attempt without
+    /// an outcome was met by silence, which whoever waits for it notices himself.
+    async fn attempts<A, F>(self: Arc<Self>, ask: A)
+    where
+        A: Fn(Arc<Self>) -> F,
+        F: Future<Output = Option<Outcome>> + Send + 'static,
+    {
+        let mut attempts = JoinSet::new();
+        let mut number = 0;
         let mut next = Instant::now();
         loop {
             tokio::select! {
                 () = sleep_until(next) => {
                     next = (next + self.jittered()).max(Instant::now());
-                    if attempts.len() >= ATTEMPTS_MAX {
-                        continue;
-                    }
-                    match tcp_socket(&self.binding, target) {
-                        Ok(socket) => {
-                            self.report(Finding::Sent).await;
-                            attempts.spawn(attempt(socket, target, patience));
-                        }
-                        Err(_) => self.report(Finding::Unreachable).await,
+                    if attempts.len() < ATTEMPTS_MAX {
+                        number += 1;
+                        self.report(Finding::Sent(number)).await;
+                        let attempt = ask(Arc::clone(&self));
+                        attempts.spawn(async move { (number, attempt.await) });
                     }
                 }
                 Some(ended) = attempts.join_next() => {
-                    if let Ok(Some(finding)) = ended {
-                        self.report(finding).await;
+                    if let Ok((number, Some(outcome))) = ended {
+                        self.report(Finding::Ended(Some(number), outcome)).await;
                     }
                 }
             }
@@ -175,100 +198,17 @@ impl Asker {
         let _ = self.reports.send(report).await;
     }
 
+    /// How long an attempt may take: late is better than never, and it costs a socket.
+    fn patience(&self) -> Duration {
+        (self.interval * ATTEMPT_INTERVALS).clamp(ATTEMPT_MIN, ATTEMPT_MAX)
+    }
+
     /// Between 4/5 of an interval and the whole, so that probes of many uplinks and servers don't
     /// fall into step.
     fn jittered(&self) -> Duration {
         let mut random = [0; 1];
         entropy::fill(&mut random);
         self.interval - self.interval / 5 * u32::from(random[0]) / 255
-    }
-}
-
-/// A raw socket that talks to one target, and what it still waits for.
-struct EchoSocket {
-    /// Not of UDP: tokio has no type for raw sockets, and this one only sends, receives and waits,
-    /// which is the same for every connected socket.
-    socket: UdpSocket,
-    family: Family,
-    token: Token,
-    sequence: u16,
-    waiting: VecDeque<(u16, Duration)>,
-}
-
-impl EchoSocket {
-    fn open(binding: &Binding, target: IpAddr) -> io::Result<Self> {
-        let family = Family::of(target);
-        let (domain, protocol) = match family {
-            Family::V4 => (Domain::IPV4, Protocol::ICMPV4),
-            Family::V6 => (Domain::IPV6, Protocol::ICMPV6),
-        };
-        let socket = Socket::new(domain, Type::RAW.nonblocking().cloexec(), Some(protocol))?;
-        bind(&socket, binding, family)?;
-        // From here the kernel passes on only what comes from the target.
-        socket.connect(&SocketAddr::new(target, 0).into())?;
-        let mut random = [0; 10];
-        entropy::fill(&mut random);
-        let [high, low, secret @ ..] = random;
-        let token = Token { identifier: u16::from_be_bytes([high, low]), secret };
-        let socket = UdpSocket::from_std(socket.into())?;
-        Ok(Self { socket, family, token, sequence: 0, waiting: VecDeque::new() })
-    }
-
-    fn send(&mut self) -> io::Result<()> {
-        self.sequence = self.sequence.wrapping_add(1);
-        let request = echo::request(self.family, self.token, self.sequence);
-        if self.waiting.len() == WAITING_MAX {
-            self.waiting.pop_front();
-        }
-        self.waiting.push_back((self.sequence, clock::since_boot()));
-        self.socket.try_send(&request).map(drop)
-    }
-
-    /// Waits for a reply to one of our requests, each counted once, and says how long it took.
-    async fn receive(&mut self) -> io::Result<Duration> {
-        // The kernel cuts what is longer, and a reply to us is not.
-        let mut packet = [0; 256];
-        loop {
-            let length = self.socket.recv(&mut packet).await?;
-            let now = clock::since_boot();
-            let Some(sequence) = echo::reply(self.family, self.token, &packet[..length]) else {
-                continue;
-            };
-            let place = self.waiting.iter().position(|(waiting, _)| *waiting == sequence);
-            if let Some((_, sent_at)) = place.and_then(|place| self.waiting.remove(place)) {
-                return Ok(now.saturating_sub(sent_at));
-            }
-        }
-    }
-}
-
-fn tcp_socket(binding: &Binding, target: SocketAddr) -> io::Result<TcpSocket> {
-    let kind = Type::STREAM.nonblocking().cloexec();
-    let socket = Socket::new(Domain::for_address(target), kind, Some(Protocol::TCP))?;
-    bind(&socket, binding, Family::of(target.ip()))?;
-    Ok(TcpSocket::from_std_stream(socket.into()))
-}
-
-fn bind(socket: &Socket, binding: &Binding, family: Family) -> io::Result<()> {
-    socket.bind_device(Some(binding.interface.as_bytes()))?;
-    socket.set_mark(binding.mark)?;
-    match binding.source {
-        Some(source) if Family::of(source) == family => {
-            socket.bind(&SocketAddr::new(source, 0).into())
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Opens a connection and closes it. Silence is no finding: whoever asked notices it himself.
-async fn attempt(socket: TcpSocket, target: SocketAddr, patience: Duration) -> Option<Finding> {
-    let began = clock::since_boot();
-    match timeout(patience, socket.connect(target)).await {
-        Ok(Ok(_)) => Some(Finding::Answered(clock::since_boot().saturating_sub(began))),
-        Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => Some(Finding::Refused),
-        Ok(Err(error)) if error.kind() == ErrorKind::TimedOut => None,
-        Ok(Err(_)) => Some(Finding::Unreachable),
-        Err(_) => None,
     }
 }
 
@@ -279,11 +219,8 @@ const REFUSALS: [ErrorKind; 4] = [
     ErrorKind::NetworkUnreachable,
     ErrorKind::PermissionDenied,
 ];
-/// Requests whose answer may still come: at ten a second, six seconds of round trip.
-const WAITING_MAX: usize = 64;
-/// Connections being opened at once.
+/// Questions that wait for an answer at once.
 const ATTEMPTS_MAX: usize = 64;
-/// How many intervals an attempt may take: late is better than never, and it costs a socket.
 const ATTEMPT_INTERVALS: u32 = 32;
 const ATTEMPT_MIN: Duration = Duration::from_secs(1);
 const ATTEMPT_MAX: Duration = Duration::from_secs(30);

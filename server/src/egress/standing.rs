@@ -194,10 +194,12 @@ mod tests {
             interface: interface.map(str::to_owned),
             gateways: gateways.iter().map(|gateway| gateway.parse().unwrap()).collect(),
             tier: 1,
+            weight: 1,
             probes: Vec::new(),
             interval: Duration::from_secs(1),
             rise: 3,
             fall: 3,
+            quorum: 1,
         }
     }
 }

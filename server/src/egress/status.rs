@@ -6,14 +6,14 @@ use shared::clock;
 use shared::status;
 
 use super::health::{Probe, State};
-use super::prober::describe;
 use super::uplink::Uplink;
-use crate::uplink_config::{ProbeConfig, UplinkConfig};
+use crate::probe_config::ProbeConfig;
+use crate::uplink_config::UplinkConfig;
 
 pub(super) fn uplink(uplink: &Uplink, config: &UplinkConfig, active: bool) -> status::Uplink {
     let age = clock::since_boot().saturating_sub(uplink.health.since());
     let probes = config.probes.iter().zip(uplink.health.probes());
-    let mut probes: Vec<_> = probes.map(|(config, found)| probe(*config, found)).collect();
+    let mut probes: Vec<_> = probes.map(|(config, found)| probe(config, found)).collect();
     if uplink.health.state() == State::Down {
         // Whoever asks why an uplink is down looks here; the link has no line of its own.
         for probe in probes.iter_mut().filter(|probe| probe.error.is_none()) {
@@ -31,16 +31,21 @@ pub(super) fn uplink(uplink: &Uplink, config: &UplinkConfig, active: bool) -> st
     }
 }
 
-fn probe(config: ProbeConfig, found: &Probe) -> status::Probe {
+fn probe(config: &ProbeConfig, found: &Probe) -> status::Probe {
     let last = found.last().map(|(_, result)| result);
     status::Probe {
-        target: describe(config),
+        target: config.to_string(),
         answered: last.map(|result| result.is_ok()),
         rtt_ms: last.and_then(Result::ok).map(milliseconds),
         sent: found.sent(),
         received: found.answered(),
         error: last.and_then(Result::err).map(|cause| cause.to_string()),
+        certificate_days: found.certificate_ends().map(|end| days(end, clock::since_boot())),
     }
+}
+
+fn days(end: Duration, now: Duration) -> u64 {
+    end.saturating_sub(now).as_secs() / (24 * 3600)
 }
 
 fn milliseconds(time: Duration) -> f64 {

@@ -12,7 +12,7 @@ use super::pool::Way;
 use super::prober::{Binding, Prober, Report, Seat};
 use super::routing::Routing;
 use super::standing::Standing;
-use crate::uplink_config::{ProbeConfig, UplinkConfig};
+use crate::uplink_config::UplinkConfig;
 
 #[derive(Debug)]
 pub(super) struct Uplink {
@@ -31,7 +31,7 @@ pub(super) struct Uplink {
     config: UplinkConfig,
     reports: mpsc::Sender<Report>,
     probers: Vec<Prober>,
-    bindings: Vec<Binding>,
+    binding: Option<Binding>,
 }
 
 impl Uplink {
@@ -42,7 +42,8 @@ impl Uplink {
         routing: Routing,
         reports: mpsc::Sender<Report>,
     ) -> Self {
-        let rules = Rules { interval: config.interval, rise: config.rise, fall: config.fall };
+        let UplinkConfig { interval, rise, fall, quorum, .. } = config;
+        let rules = Rules { interval, rise, fall, quorum };
         Self {
             name: config.name.clone(),
             tier: config.tier,
@@ -56,7 +57,7 @@ impl Uplink {
             config,
             reports,
             probers: Vec::new(),
-            bindings: Vec::new(),
+            binding: None,
         }
     }
 
@@ -76,9 +77,9 @@ impl Uplink {
         let up = standing.as_ref().is_some_and(|standing| standing.carrier == Carrier::Up);
         let transition =
             if up { self.health.on_link_up(now) } else { self.health.on_link_down(now) };
-        let bindings = standing.as_ref().map_or_else(Vec::new, |it| self.bindings(it));
+        let binding = standing.as_ref().map(|it| self.binding(it));
         self.standing = standing;
-        self.probe_through(bindings);
+        self.probe_through(binding);
         Ok(transition)
     }
 
@@ -87,39 +88,34 @@ impl Uplink {
         EventKind::Health { uplink: self.name.clone(), from, to, cause }
     }
 
-    /// What ties each probe to the uplink.
-    fn bindings(&self, standing: &Standing) -> Vec<Binding> {
-        let binding = |probe: &ProbeConfig| {
-            let family = match probe {
-                ProbeConfig::Icmp { target } => Family::of(*target),
-                ProbeConfig::Tcp { target } => Family::of(target.ip()),
-            };
-            Binding {
-                interface: standing.interface.clone(),
-                index: standing.index,
-                source: standing.next_hops.get(&family).map(|hop| hop.source),
-                mark: self.mark.value(),
-            }
-        };
-        self.config.probes.iter().map(binding).collect()
+    /// What ties the probes to the uplink.
+    fn binding(&self, standing: &Standing) -> Binding {
+        let source = |family| standing.next_hops.get(&family).map(|hop| hop.source);
+        Binding {
+            interface: standing.interface.clone(),
+            index: standing.index,
+            sources: Family::ALL.map(source),
+            mark: self.mark.value(),
+        }
     }
 
-    fn probe_through(&mut self, bindings: Vec<Binding>) {
-        if self.bindings == bindings {
+    fn probe_through(&mut self, binding: Option<Binding>) {
+        if self.binding == binding {
             return;
         }
         self.generation += 1;
         self.probers.clear();
-        for (probe, binding) in bindings.iter().enumerate() {
+        self.binding = binding;
+        let Some(binding) = &self.binding else { return };
+        for (probe, config) in self.config.probes.iter().enumerate() {
             let seat = Seat { uplink: self.at, probe, generation: self.generation };
             self.probers.push(Prober::start(
                 seat,
-                self.config.probes[probe],
+                config.clone(),
                 self.config.interval,
                 binding.clone(),
                 self.reports.clone(),
             ));
         }
-        self.bindings = bindings;
     }
 }

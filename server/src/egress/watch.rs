@@ -4,7 +4,7 @@
 //! flows of the failed uplink are forgotten. The other way round, those that begin anew at once
 //! would come back to it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,15 +15,18 @@ use shared::host::{Carrier, Family, HostState, LinkWatch, enable_forwarding};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
+use super::buckets::Buckets;
 use super::conntrack;
 use super::event::{EventKind, EventLog, Reason};
 use super::health::State;
-use super::nat::{Elements, Table, is_plain_interface};
-use super::pool::{Candidate, Choice, Selection, Trust, Way};
-use super::prober::{Finding, REPORTS_MAX, Report};
+use super::nat::{Elements, Lead, Table, is_plain_interface};
+use super::pool::{Candidate, Choice, Trust, Way};
+use super::prober::{Finding, Outcome, REPORTS_MAX, Report};
+use super::selection::Selection;
 use super::standing::Surroundings;
 use super::status;
 use super::uplink::Uplink;
+use crate::egress_config::Choose;
 use crate::uplink_config::UplinkConfig;
 
 /// What others may see while the task runs.
@@ -56,6 +59,8 @@ pub(super) struct Watch {
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) published: Arc<Mutex<Published>>,
     pub(super) selections: [Selection; 2],
+    pub(super) choose: Choose,
+    pub(super) buckets: Buckets,
     /// What the nft table holds.
     pub(super) elements: Elements,
     /// Interfaces with a default route, where no uplinks are configured.
@@ -155,13 +160,23 @@ impl Watch {
         }
         let (at, probe) = (report.at, report.seat.probe);
         let transition = match report.finding {
-            Finding::Sent => {
+            Finding::Sent(_) => {
                 uplink.health.on_sent(at, probe);
                 None
             }
-            Finding::Answered(rtt) => uplink.health.on_answer(at, probe, rtt),
-            Finding::Refused => uplink.health.on_refusal(at, probe),
-            Finding::Unreachable => uplink.health.on_unreachable(at, probe),
+            Finding::Ended(_, Outcome::Answered(rtt)) => uplink.health.on_answer(at, probe, rtt),
+            Finding::Ended(_, Outcome::Refused(cause)) => {
+                uplink.health.on_refusal(at, probe, cause)
+            }
+            Finding::Ended(_, Outcome::Unreachable) => uplink.health.on_unreachable(at, probe),
+            Finding::Heard => {
+                uplink.health.on_heard(at, probe);
+                None
+            }
+            Finding::Certificate(left) => {
+                uplink.health.on_certificate(at, probe, left);
+                None
+            }
         };
         if let Some(transition) = transition {
             let event = uplink.event(transition);
@@ -230,8 +245,20 @@ impl Watch {
         let now = clock::since_boot();
         for selection in &mut self.selections {
             selection.choose(&candidates(&self.uplinks, selection.family, now));
-            if let Some(at) = selection.choice.uplink {
-                wanted.choice.insert(selection.family, at);
+            let family = selection.family;
+            let lead =
+                match self.choose {
+                    // The same choice has the same owners.
+                    _ if selection.choice.parts == selection.in_force.parts => {
+                        self.elements.choice.get(&family).cloned()
+                    }
+                    Choose::ActiveStandby => selection.choice.members().next().map(Lead::One),
+                    Choose::Share => selection.choice.members().next().map(|_| {
+                        Lead::Buckets(Box::new(self.buckets.owners(&selection.choice.parts)))
+                    }),
+                };
+            if let Some(lead) = lead {
+                wanted.choice.insert(family, lead);
             }
         }
         let script = self.table.change(&self.elements, &wanted);
@@ -241,7 +268,7 @@ impl Watch {
         }
         for at in 0..self.selections.len() {
             if let Some((before, after)) = self.selections[at].poll_change() {
-                self.record_choice(self.selections[at].family, before, after);
+                self.record_choice(self.selections[at].family, &before, &after);
             }
         }
         // What is in force is told before the tidying up, which takes its time.
@@ -269,13 +296,15 @@ impl Watch {
         }
     }
 
-    fn record_choice(&self, family: Family, before: Choice, after: Choice) {
+    fn record_choice(&self, family: Family, before: &Choice, after: &Choice) {
         // A family that nobody has is no news.
-        if before.uplink.is_none() && after.uplink.is_none() {
+        let names = |choice: &Choice| -> Vec<String> {
+            choice.members().map(|at| self.uplinks[at].name.clone()).collect()
+        };
+        let (from, to) = (names(before), names(after));
+        if from.is_empty() && to.is_empty() {
             return;
         }
-        let name = |choice: Choice| choice.uplink.map(|at| self.uplinks[at].name.clone());
-        let (from, to) = (name(before), name(after));
         self.record(EventKind::Active { family, from, to, reason: after.reason });
     }
 
@@ -297,17 +326,13 @@ impl Watch {
     }
 
     fn publish(&self) {
-        let active = self.active();
+        let active: BTreeSet<usize> =
+            self.selections.iter().flat_map(|it| it.in_force.members()).collect();
         let uplinks = self.uplinks.iter().zip(&self.configs).enumerate();
         let uplinks = uplinks
-            .map(|(at, (uplink, config))| status::uplink(uplink, config, active.contains_key(&at)))
+            .map(|(at, (uplink, config))| status::uplink(uplink, config, active.contains(&at)))
             .collect();
         self.published.lock().unwrap_or_else(|broken| broken.into_inner()).uplinks = uplinks;
-    }
-
-    fn active(&self) -> BTreeMap<usize, Family> {
-        let chosen = self.selections.iter();
-        chosen.filter_map(|it| Some((it.in_force.uplink?, it.family))).collect()
     }
 
     fn try_again(&mut self, error: &anyhow::Error) {

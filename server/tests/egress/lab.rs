@@ -1,10 +1,12 @@
-//! The client, the server and two providers.
+//! The client, the server and its providers: two, and a third where a test connects it.
 
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
 use hawser_server::egress::{Cause, Egress, EventKind, Origin, State};
-use hawser_server::uplink_config::{ProbeConfig, UplinkConfig};
+use hawser_server::egress_config::{Choose, EgressConfig, Key};
+use hawser_server::probe_config::ProbeConfig;
+use hawser_server::uplink_config::UplinkConfig;
 use shared::exit::Error;
 use shared::host::HostState;
 use tempfile::TempDir;
@@ -17,6 +19,7 @@ pub(crate) struct Lab {
     pub(crate) client: Namespace,
     pub(crate) isp1: Namespace,
     pub(crate) isp2: Namespace,
+    pub(crate) isp3: Namespace,
     pub(crate) folder: TempDir,
 }
 
@@ -26,6 +29,7 @@ impl Lab {
             client: Namespace::new(),
             isp1: Namespace::new(),
             isp2: Namespace::new(),
+            isp3: Namespace::new(),
             folder: tempfile::tempdir().unwrap(),
         };
         run(&format!(
@@ -49,7 +53,7 @@ impl Lab {
         lab.connect(1);
         lab.connect(2);
         answer(&lab.client, "client", "10.9.0.2:5000");
-        for (isp, name) in [(&lab.isp1, "isp1"), (&lab.isp2, "isp2")] {
+        for (isp, name) in [(&lab.isp1, "isp1"), (&lab.isp2, "isp2"), (&lab.isp3, "isp3")] {
             isp.run(
                 "ip address add 203.0.113.9/32 dev lo; ip address add 2001:db8:ffff::9/128 dev lo nodad",
             );
@@ -69,11 +73,12 @@ impl Lab {
         lab
     }
 
-    /// Connects a provider: 1 with the better default route of the host, or 2.
+    /// Connects a provider: 1 with the best default route of the host, 2 with the next, or 3.
     pub(crate) fn connect(&self, number: u8) {
         let (isp, net, metric) = match number {
             1 => (&self.isp1, "192.0.2", 100),
-            _ => (&self.isp2, "198.51.100", 200),
+            2 => (&self.isp2, "198.51.100", 200),
+            _ => (&self.isp3, "198.18.3", 300),
         };
         let pid = isp.pid();
         run(&format!("ip link add wan{number} type veth peer name peer netns {pid}"));
@@ -93,14 +98,19 @@ impl Lab {
     }
 
     pub(crate) fn start(&self, uplinks: Vec<UplinkConfig>) -> Running {
-        self.try_start(uplinks).unwrap()
+        self.try_start(EgressConfig { uplinks, ..EgressConfig::default() }).unwrap()
     }
 
-    pub(crate) fn try_start(&self, uplinks: Vec<UplinkConfig>) -> Result<Running, Error> {
+    /// All uplinks of the lowest tier share the flows.
+    pub(crate) fn share(&self, key: Key, uplinks: Vec<UplinkConfig>) -> Running {
+        self.try_start(EgressConfig { uplinks, choose: Choose::Share, key }).unwrap()
+    }
+
+    pub(crate) fn try_start(&self, config: EgressConfig) -> Result<Running, Error> {
         let runtime = Runtime::new().unwrap();
         let started = runtime.block_on(async {
             let host = HostState::open_in(self.folder.path(), "x").await.unwrap();
-            let egress = Egress::start(uplinks, origin(), &host).await?;
+            let egress = Egress::start(config, origin(), &host).await?;
             Ok::<_, Error>((host, egress))
         });
         let (host, egress) = started?;
@@ -143,10 +153,12 @@ pub(crate) fn uplink(name: &str, interface: &str, tier: u8) -> UplinkConfig {
         interface: Some(interface.to_owned()),
         gateways: Vec::new(),
         tier,
+        weight: 1,
         probes: vec![ProbeConfig::Icmp { target: "203.0.113.9".parse().unwrap() }],
         interval: Duration::from_millis(100),
         rise: 3,
         fall: 3,
+        quorum: 1,
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 use ipnet::IpNet;
 use toml::de::DeValue;
 
-use super::{problem::Wrong, table::kind};
+use super::{nearest::nearest, problem::Wrong, table::kind};
 
 /// A string.
 ///
@@ -107,6 +107,26 @@ where
     T: FromStr<Err = Wrong>,
 {
     borrowed(value)?.parse()
+}
+
+/// One of several words, each of which stands for a value. `what` names them all with an article.
+pub fn one_of<T: Clone>(
+    what: &'static str,
+    words: &'static [(&'static str, T)],
+) -> impl Fn(&DeValue<'_>) -> Result<T, Wrong> {
+    move |value| {
+        let text = borrowed(value)?;
+        if let Some((_, meant)) = words.iter().find(|(word, _)| *word == text) {
+            return Ok(meant.clone());
+        }
+        let known = words.iter().map(|(word, _)| *word);
+        let right = match nearest(text, known.clone()) {
+            Some(meant) => format!("did you mean \"{meant}\"?"),
+            None => format!("write one of {}", known.collect::<Vec<_>>().join(", ")),
+        };
+        let shown: String = text.chars().take(40).collect();
+        Err(Wrong::new(format!("\"{}\" is not {what}", shown.escape_debug())).right(right))
+    }
 }
 
 /// An IP address.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{
-    Path, PathDirection, Session, Snapshot, Traffic, Uplink,
+    Path, PathDirection, Probe, Session, Snapshot, Traffic, Uplink,
     units::{age, bits, bytes, count, share},
 };
 use crate::grid::{Cell, Colour, Grid};
@@ -64,17 +64,7 @@ const SESSIONS_IN_FULL_MAX: usize = 8;
 fn uplinks(uplinks: &[Uplink], now: u64, colour: Colour) -> String {
     let mut grid = Grid::new(&["UPLINK", "STATE", "FOR", "TIER", "TRAFFIC", "PROBES"]);
     for it in uplinks {
-        let probes: Vec<String> = it
-            .probes
-            .iter()
-            .map(|probe| match (probe.answered, probe.rtt_ms, &probe.error) {
-                (Some(true), Some(rtt), _) => format!("{} {rtt:.1} ms", probe.target),
-                (Some(true), None, _) => format!("{} answered", probe.target),
-                (Some(false), _, Some(error)) => format!("{} {error}", probe.target),
-                (Some(false), _, None) => format!("{} no answer", probe.target),
-                (None, ..) => format!("{} waiting", probe.target),
-            })
-            .collect();
+        let probes: Vec<String> = it.probes.iter().map(probe).collect();
         grid.push(vec![
             Cell::text(&it.name),
             Cell::state(&it.state),
@@ -86,6 +76,25 @@ fn uplinks(uplinks: &[Uplink], now: u64, colour: Colour) -> String {
     }
     grid.render("", colour)
 }
+
+fn probe(probe: &Probe) -> String {
+    let found = match (probe.answered, probe.rtt_ms, &probe.error) {
+        (Some(true), Some(rtt), _) => format!("{rtt:.1} ms"),
+        (Some(true), None, _) => "answered".to_owned(),
+        (Some(false), _, Some(error)) => error.clone(),
+        (Some(false), _, None) => "no answer".to_owned(),
+        (None, ..) => "waiting".to_owned(),
+    };
+    let certificate = match probe.certificate_days {
+        Some(days @ 0..CERTIFICATE_DAYS) => format!(" (certificate ends in {days} days)"),
+        _ => String::new(),
+    };
+    format!("{} {found}{certificate}", probe.target)
+}
+
+/// A certificate that ends within so many days is worth a word: those of Let's Encrypt are renewed
+/// thirty days before.
+const CERTIFICATE_DAYS: u64 = 14;
 
 fn sessions_in_short(sessions: &[Session], now: u64, colour: Colour) -> String {
     let head = ["SESSION", "STATE", "FOR", "INNER", "MODE", "PATHS UP", "UP", "DOWN", "LOST"];

@@ -77,6 +77,17 @@ impl Namespace {
         run(&format!("nsenter --net=/proc/{}/ns/net sh -ec '{script}'", self.pid()))
     }
 
+    /// Starts a shell command in it that goes on; whoever starts it ends it.
+    #[allow(dead_code, reason = "not every test starts programs")]
+    pub(crate) fn spawn(&self, script: &str) -> Child {
+        Command::new("nsenter")
+            .args([&format!("--net=/proc/{}/ns/net", self.pid()), "sh", "-ec", script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("nsenter starts")
+    }
+
     /// Makes something in it: a socket stays there for life.
     pub(crate) fn make<T: Send>(&self, make: impl FnOnce() -> T + Send) -> T {
         let path = format!("/proc/{}/ns/net", self.pid());

@@ -55,6 +55,47 @@ fn one_answering_probe_of_two_is_enough() {
 }
 
 #[test]
+fn a_quorum_of_two_needs_two_of_three() {
+    let mut health = Health::new(ms(0), Rules { quorum: 2, ..RULES }, 3);
+    health.on_link_up(ms(0));
+    for probe in 0..3 {
+        health.on_sent(ms(0), probe);
+    }
+    assert_eq!(health.on_answer(ms(20), 0, ms(20)), None, "one of two");
+    let transition = health.on_answer(ms(20), 1, ms(20));
+    assert_eq!(transition.map(|it| it.to), Some(State::Up));
+    health.on_answer(ms(20), 2, ms(20));
+
+    // One may fail, a second may not; when the first fails is known before.
+    for probe in 0..3 {
+        health.on_sent(ms(100), probe);
+    }
+    health.on_answer(ms(120), 0, ms(20));
+    health.on_answer(ms(120), 1, ms(20));
+    assert_eq!(health.handle_timeout(ms(400)), None);
+    health.on_sent(ms(200), 0);
+    health.on_sent(ms(200), 1);
+    health.on_answer(ms(410), 0, ms(210));
+    assert!(health.is_doubtful(ms(415)));
+    let at = health.poll_timeout().unwrap();
+    assert!(at > ms(415), "{at:?}");
+    assert_eq!(health.handle_timeout(at - ms(1)), None);
+    let transition = health.handle_timeout(at);
+    assert_eq!(transition.map(|it| (it.to, it.cause)), Some((State::Down, Cause::Silent)));
+
+    // It comes back with two, and not with one.
+    for step in 0..3 {
+        health.on_answer(at + ms(100 * (step + 1)), 0, ms(20));
+    }
+    assert_eq!(health.state(), State::Down);
+    for step in 0..2 {
+        assert_eq!(health.on_answer(at + ms(310 + step), 2, ms(20)), None);
+    }
+    let transition = health.on_answer(at + ms(320), 2, ms(20));
+    assert_eq!(transition.map(|it| it.to), Some(State::Up));
+}
+
+#[test]
 fn a_late_answer_is_latency_and_not_loss() {
     let (mut health, mut now) = up(1);
 
@@ -69,6 +110,25 @@ fn a_late_answer_is_latency_and_not_loss() {
     assert_eq!(health.poll_timeout(), None, "nothing is asked");
     health.on_sent(now + ms(100), 0);
     assert_eq!(health.handle_timeout(now + ms(900)), None, "patience is twice the round trip");
+}
+
+#[test]
+fn who_was_heard_is_not_silent_but_may_fail() {
+    let (mut health, mut now) = up(1);
+
+    for _ in 0..RULES.fall {
+        for _ in 0..10 {
+            now += ms(100);
+            health.on_sent(now, 0);
+            health.on_heard(now + ms(10), 0);
+        }
+        assert_eq!(health.handle_timeout(now + ms(50)), None);
+        if let Some(transition) = health.on_refusal(now + ms(60), 0, Cause::Slow) {
+            assert_eq!(transition.cause, Cause::Slow);
+        }
+    }
+
+    assert_eq!(health.state(), State::Down);
 }
 
 #[test]
@@ -90,10 +150,10 @@ fn refusals_count_up_to_fall() {
     for _ in 0..2 {
         now += ms(100);
         health.on_sent(now, 0);
-        assert_eq!(health.on_refusal(now, 0), None);
+        assert_eq!(health.on_refusal(now, 0, Cause::Refused), None);
     }
     now += ms(100);
-    let transition = health.on_refusal(now, 0);
+    let transition = health.on_refusal(now, 0, Cause::Refused);
 
     assert_eq!(transition.map(|it| (it.to, it.cause)), Some((State::Down, Cause::Refused)));
 }
@@ -191,11 +251,11 @@ fn a_probe_that_does_not_exist_is_ignored() {
 
     health.on_sent(now, 9);
 
-    assert_eq!(health.on_refusal(now, 9), None);
+    assert_eq!(health.on_refusal(now, 9, Cause::Refused), None);
     assert_eq!(health.state(), State::Up);
 }
 
-const RULES: Rules = Rules { interval: ms(100), rise: 3, fall: 3 };
+const RULES: Rules = Rules { interval: ms(100), rise: 3, fall: 3, quorum: 1 };
 
 fn started(probes: usize) -> Health {
     let mut health = Health::new(ms(0), RULES, probes);

@@ -12,14 +12,14 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use simple_dns::rdata::RData;
-use simple_dns::{CLASS, Name, Packet, PacketFlag, QTYPE, Question, TYPE};
+use simple_dns::{Packet, TYPE};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
 use super::DialLink;
-use crate::entropy;
 use crate::host::OUTER_MARK;
+use crate::name_query::{ANSWER_MAX, is_answer, question};
 
 /// The addresses of `name`, as the first resolver says that knows any; none if none does.
 pub(super) async fn lookup(name: &str, links: &[DialLink]) -> Vec<IpAddr> {
@@ -70,7 +70,11 @@ fn socket_on(interface: &str, resolver: IpAddr) -> io::Result<UdpSocket> {
 async fn ask(name: &str, socket: &UdpSocket) -> Vec<IpAddr> {
     let mut found = Vec::new();
     let mut missing = [TYPE::A, TYPE::AAAA].to_vec();
-    let questions: Vec<_> = missing.iter().filter_map(|&kind| question(name, kind)).collect();
+    let questions = missing.iter().filter_map(|&kind| {
+        let (id, question) = question(name, kind)?;
+        Some(((kind, id), question))
+    });
+    let questions: Vec<_> = questions.collect();
     for _ in 0..TRIES {
         for ((kind, _), question) in &questions {
             if missing.contains(kind) && socket.send(question).await.is_err() {
@@ -96,23 +100,10 @@ async fn ask(name: &str, socket: &UdpSocket) -> Vec<IpAddr> {
     found
 }
 
-/// A question with its kind and number. `None` if the name can't be one.
-fn question(name: &str, kind: TYPE) -> Option<((TYPE, u16), Vec<u8>)> {
-    let mut id = [0; 2];
-    entropy::fill(&mut id);
-    let id = u16::from_ne_bytes(id);
-    let mut packet = Packet::new_query(id);
-    packet.set_flags(PacketFlag::RECURSION_DESIRED);
-    let name = Name::new(name.trim_end_matches('.')).ok()?;
-    let question = Question::new(name, QTYPE::TYPE(kind), CLASS::IN.into(), false);
-    packet.questions.push(question);
-    Some(((kind, id), packet.build_bytes_vec().ok()?))
-}
-
 /// An answer's number, and the addresses in it.
 fn answer(bytes: &[u8]) -> Option<(u16, Vec<IpAddr>)> {
     let packet = Packet::parse(bytes).ok()?;
-    if !packet.has_flags(PacketFlag::RESPONSE) {
+    if !is_answer(&packet) {
         return None;
     }
     let addresses = packet.answers.iter().filter_map(|record| match &record.rdata {
@@ -133,13 +124,11 @@ const LINKS_MAX: usize = 4;
 const TRIES: usize = 3;
 /// and so far apart.
 const TRY: Duration = Duration::from_millis(400);
-/// Without EDNS an answer is no longer (RFC 1035, section 2.3.4); some are.
-const ANSWER_MAX: usize = 1500;
 
 #[cfg(test)]
 mod tests {
-    use simple_dns::ResourceRecord;
     use simple_dns::rdata::{A, AAAA};
+    use simple_dns::{CLASS, QTYPE, ResourceRecord};
 
     use super::*;
 

@@ -1,0 +1,182 @@
+//! What is chosen for one family at this moment, and which flows have lost their uplink.
+
+use shared::host::Family;
+
+use super::event::Reason;
+use super::health::State;
+use super::pool::{Candidate, Choice, Way, choose};
+use crate::egress_config::Choose;
+
+/// The choice for one family.
+#[derive(Debug)]
+pub(super) struct Selection {
+    pub(super) family: Family,
+    pub(super) choice: Choice,
+    /// The choice that the kernel knows.
+    pub(super) in_force: Choice,
+    how: Choose,
+    flows: Vec<Flows>,
+}
+
+/// The flows that are pinned to an uplink.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Flows {
+    /// There are none.
+    None,
+    /// There may be some, and they are well.
+    Held,
+    /// There may be some, and their uplink has failed.
+    Stale,
+}
+
+impl Selection {
+    pub(super) fn new(family: Family, how: Choose, uplinks: usize) -> Self {
+        Self {
+            family,
+            choice: Choice::none(uplinks),
+            in_force: Choice::none(uplinks),
+            how,
+            flows: vec![Flows::None; uplinks],
+        }
+    }
+
+    /// Chooses anew.
+    pub(super) fn choose(&mut self, candidates: &[Candidate]) {
+        let choice = choose(self.how, candidates, &self.choice);
+        for (at, (flows, candidate)) in self.flows.iter_mut().zip(candidates).enumerate() {
+            let works = candidate.route == Way::Open && candidate.state != State::Down;
+            *flows = match *flows {
+                // Flows may come back by an uplink that isn't chosen: those of its own visitors.
+                _ if works || choice.has(at) => Flows::Held,
+                Flows::Held | Flows::Stale => Flows::Stale,
+                Flows::None => Flows::None,
+            };
+        }
+        self.choice = choice;
+    }
+
+    /// The choice before and after, if it is of other uplinks, or of the same in spite of
+    /// everything. To be asked once it is in force.
+    pub(super) fn poll_change(&mut self) -> Option<(Choice, Choice)> {
+        let after = self.choice.clone();
+        let before = std::mem::replace(&mut self.in_force, after.clone());
+        let fails_open = |choice: &Choice| choice.reason == Reason::FailOpen;
+        let changed =
+            !before.members().eq(after.members()) || fails_open(&before) != fails_open(&after);
+        changed.then_some((before, after))
+    }
+
+    /// Uplinks whose flows must begin anew by the chosen ones, each once for each failure.
+    ///
+    /// To be asked after the choice is in force: flows that begin before would come back to the
+    /// failed uplink. While none is healthy, no flow is touched.
+    pub(super) fn poll_flush(&mut self) -> Vec<usize> {
+        if self.choice.reason != Reason::Healthy {
+            return Vec::new();
+        }
+        let mut stale = Vec::new();
+        for (at, flows) in self.flows.iter_mut().enumerate() {
+            if *flows == Flows::Stale {
+                *flows = Flows::None;
+                stale.push(at);
+            }
+        }
+        stale
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::pool::tests::open;
+    use super::*;
+
+    #[test]
+    fn the_flows_of_a_failed_uplink_are_flushed_once() {
+        let mut selection = standby(2);
+        selection.choose(&[open(1, State::Up), open(2, State::Up)]);
+        assert_eq!(change(&mut selection), Some((vec![], vec![0])));
+        assert_eq!(selection.poll_flush(), NONE);
+
+        selection.choose(&[open(1, State::Down), open(2, State::Up)]);
+
+        assert_eq!(change(&mut selection), Some((vec![0], vec![1])));
+        assert_eq!(selection.poll_flush(), [0]);
+        selection.choose(&[open(1, State::Down), open(2, State::Up)]);
+        assert_eq!(selection.poll_flush(), NONE);
+    }
+
+    #[test]
+    fn who_shares_loses_only_the_flows_of_the_one_that_failed() {
+        let mut selection = Selection::new(Family::V6, Choose::Share, 3);
+        selection.choose(&[open(1, State::Up); 3]);
+        assert_eq!(change(&mut selection), Some((vec![], vec![0, 1, 2])));
+
+        selection.choose(&[open(1, State::Up), open(1, State::Down), open(1, State::Up)]);
+
+        assert_eq!(change(&mut selection), Some((vec![0, 1, 2], vec![0, 2])));
+        assert_eq!(selection.poll_flush(), [1]);
+    }
+
+    #[test]
+    fn an_uplink_that_proves_itself_is_no_change_and_failing_open_is_one() {
+        let mut selection = standby(1);
+        selection.choose(&[open(1, State::Unknown)]);
+        assert!(selection.poll_change().is_some());
+
+        selection.choose(&[open(1, State::Up)]);
+        assert_eq!(selection.poll_change(), None);
+        selection.choose(&[open(1, State::Down)]);
+        assert_eq!(change(&mut selection), Some((vec![0], vec![0])));
+        assert_eq!(selection.in_force.reason, Reason::FailOpen);
+    }
+
+    #[test]
+    fn the_failure_of_a_standby_flushes_its_own_flows_only() {
+        let mut selection = standby(2);
+        selection.choose(&[open(1, State::Up), open(2, State::Up)]);
+        selection.poll_change();
+
+        selection.choose(&[open(1, State::Up), open(2, State::Down)]);
+
+        assert_eq!(selection.poll_change(), None, "the choice stands");
+        assert_eq!(selection.poll_flush(), [1]);
+    }
+
+    #[test]
+    fn nothing_is_flushed_while_nothing_is_healthy() {
+        let mut selection = standby(2);
+        selection.choose(&[open(1, State::Up), open(2, State::Up)]);
+
+        selection.choose(&[open(1, State::Down), open(2, State::Down)]);
+        assert_eq!(selection.poll_flush(), NONE);
+        selection.choose(&[open(1, State::Down), open(2, State::Up)]);
+
+        assert_eq!(selection.poll_flush(), [0], "once somebody can take them");
+    }
+
+    #[test]
+    fn a_hundred_failovers_are_all_alike() {
+        let mut selection = standby(2);
+        selection.choose(&[open(1, State::Up), open(2, State::Up)]);
+
+        for _ in 0..100 {
+            selection.choose(&[open(1, State::Down), open(2, State::Up)]);
+            assert!(selection.choice.members().eq([1]));
+            assert_eq!(selection.poll_flush(), [0]);
+            selection.choose(&[open(1, State::Up), open(2, State::Up)]);
+            assert!(selection.choice.members().eq([0]));
+            assert_eq!(selection.poll_flush(), NONE);
+        }
+    }
+
+    const NONE: [usize; 0] = [];
+
+    fn standby(uplinks: usize) -> Selection {
+        Selection::new(Family::V4, Choose::ActiveStandby, uplinks)
+    }
+
+    fn change(selection: &mut Selection) -> Option<(Vec<usize>, Vec<usize>)> {
+        let (before, after) = selection.poll_change()?;
+        Some((before.members().collect(), after.members().collect()))
+    }
+}
