@@ -48,8 +48,10 @@ impl EgressConfig {
                 .optional("choose", one_of("a way to choose", &CHOICES))
                 .map(Placed::into_inner);
             let key = table.optional("key", one_of("a key", &KEYS));
+            // Who mistyped `choose` is told of that alone.
+            let shares = choose == Some(Choose::Share) || choose.is_none() && table.has("choose");
             if let Some(key) = &key
-                && choose != Some(Choose::Share)
+                && !shares
             {
                 let wrong = Wrong::new("`key` says how uplinks are shared, and they are not");
                 table.note(key.span(), wrong.right("add `choose = \"share\"`, or remove `key`"));
@@ -100,6 +102,13 @@ mod tests {
         let config = read("[egress]\nchoose = \"share\"\nkey = \"flow\"\n").unwrap();
 
         assert_eq!((config.choose, config.key), (Choose::Share, Key::Flow));
+    }
+
+    #[test]
+    fn a_mistyped_choice_is_one_mistake() {
+        let error = read("[egress]\nchoose = \"shar\"\nkey = \"flow\"\n").unwrap_err();
+
+        assert!(!error.to_string().contains("they are not"), "{error}");
     }
 
     #[test]

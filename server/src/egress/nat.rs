@@ -5,9 +5,10 @@
 //! A packet from the tunnel whose source is not a client's is dropped. The first packet of a flow
 //! gets the mark of the chosen uplink into its conntrack entry, later ones copy it from there, and
 //! a rule for each mark leads to the uplink's own routing table. Where several uplinks share the
-//! flows, the hash of a flow's key chooses a bucket, and the bucket has an uplink. A packet that gets no uplink's
-//! mark carries [`Table::nowhere`], for which nothing but a route of the main table that is no
-//! default route is open. Visitors from outside pin their flow to the uplink that they came by.
+//! flows, the hash of a flow's key chooses a bucket, and the bucket has an uplink. A packet that
+//! gets no uplink's mark carries [`Table::nowhere`], for which nothing but a route of the main table
+//! that is no default route is open. Visitors from outside pin their flow to the uplink that they
+//! came by.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -125,21 +126,22 @@ impl Table {
         body + &self.change(&Elements::default(), elements)
     }
 
-    /// The chains that look a flow's bucket up, of each family: first by the whole key, which a
-    /// packet without ports may not have, then by the addresses.
+    /// The chains that look a flow's bucket up, of each family. What has no ports is looked up by its
+    /// addresses.
     fn share(&self) -> String {
         let mut chains = String::new();
         for (ip, family) in [("ip", Family::V4), ("ip6", Family::V6)] {
             let number = number(family);
-            let key = match self.key {
-                Key::Source => format!("{ip} saddr"),
-                Key::SourceDestination => format!("{ip} saddr . {ip} daddr"),
+            let addresses = format!("{ip} saddr . {ip} daddr");
+            let keys = match self.key {
+                Key::Source => vec![format!("{ip} saddr")],
+                Key::SourceDestination => vec![addresses],
                 Key::Flow => {
-                    format!("{ip} saddr . {ip} daddr . meta l4proto . th sport . th dport")
+                    vec![format!("{addresses} . meta l4proto . th sport . th dport"), addresses]
                 }
             };
             let mut lookups = String::new();
-            for key in [key, format!("{ip} saddr . {ip} daddr")] {
+            for key in keys {
                 let _ = write!(
                     lookups,
                     "\t\tmeta mark set jhash {key} mod {BUCKETS} seed {HASH_SEED:#010x}\n\

@@ -65,8 +65,7 @@ pub fn run(case: &Case, place: &Place) -> Result<Row> {
     row.rules.clone_from(&place.rules);
     if let Some(own) = row.goodput_mbit {
         let over = |links: &[usize]| {
-            let whole = scenario.over(links);
-            let part = Scenario { seconds: whole.seconds.min(COMPARED_SECONDS), ..whole };
+            let part = scenario.over(links);
             Ok(run_one(case, &part, place)?.goodput_mbit.unwrap_or_default())
         };
         row.against = against(scenario, case, own, over)?;
@@ -77,9 +76,6 @@ pub fn run(case: &Case, place: &Place) -> Result<Row> {
     row.judge(scenario);
     Ok(row)
 }
-
-/// How long a run goes that is only compared with: nothing is learnt there after that.
-const COMPARED_SECONDS: u64 = 12;
 
 fn run_one(case: &Case, scenario: &Scenario, place: &Place) -> Result<Row> {
     let mut row = Row { runner: Runner::Namespaces, ..Row::empty(case, scenario) };
