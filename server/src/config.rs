@@ -9,6 +9,8 @@ use std::{
 
 use engine::{EpochLimits, Trial};
 use hawser_server::egress_config::EgressConfig;
+use hawser_server::uplink_config::Source;
+use ipnet::Ipv6Net;
 use shared::{
     classes::Classes,
     config::{Document, Placed, Table, Wrong, boolean, cidr, listen_address, parsed, text},
@@ -96,10 +98,13 @@ impl Config {
         let mode = table.optional("mode", parsed);
         let may_choose = table.optional("client_may_choose_mode", boolean);
         let client_to_client = table.optional("client_to_client", boolean);
-        let egress = EgressConfig::read(table);
         let rekey = rekey::read(table);
         let classes = Classes::read(table);
+        let egress = EgressConfig::read(table, classes.rules.clone());
         let trial = trial::read(table);
+        if let Some(v6) = &v6 {
+            note_prefixes(table, &egress, v6);
+        }
         for (key, members, most) in
             [("listen", listen.len(), ADDRESSES_MAX), ("advertise", advertise.len(), ADDRESSES_MAX)]
         {
@@ -164,6 +169,9 @@ pub(crate) fn check(path: &Path) -> Result<(), Error> {
         counted(egress.uplinks.len(), "uplink"),
         counted(clients, "client"),
     )
+    .and_then(|()| {
+        egress.explain_limits().iter().try_for_each(|line| writeln!(io::stdout(), "  {line}"))
+    })
     .map_err(|error| Error::from_io("write to standard output", &error))
 }
 
@@ -180,6 +188,24 @@ fn read_listen(table: &mut Table<'_>) -> Vec<SocketAddr> {
         }
     }
     plain(listen)
+}
+
+/// A prefix that only replaces that of the pool is as long as it.
+fn note_prefixes(table: &Table<'_>, egress: &EgressConfig, pool: &Placed<Ipv6Net>) {
+    for uplink in &egress.uplinks {
+        for source in &uplink.translate_to {
+            if let Source::Prefix(prefix) = source
+                && prefix.prefix_len() != pool.get_ref().prefix_len()
+            {
+                let wrong = Wrong::new(format!(
+                    "uplink \"{}\" replaces the pool's prefix by {prefix}, which is not as long",
+                    uplink.name
+                ));
+                let length = prefix.prefix_len();
+                table.note(pool.span(), wrong.right(format!("make both /{length}")));
+            }
+        }
+    }
 }
 
 fn plain<T>(placed: Vec<Placed<T>>) -> Vec<T> {
@@ -219,6 +245,13 @@ mod tests {
             (LEAST.replace("10.77.0.0/16", "fd77::/64"), "fd77::/64 is IPv6"),
             (format!("{LEAST}pool6 = \"10.0.0.0/8\"\n"), "x.toml:6:9: 10.0.0.0/8 is IPv4"),
             (format!("{LEAST}mode = \"turbo\"\n"), "\"turbo\" is not a mode"),
+            (
+                format!(
+                    "{LEAST}pool6 = \"fd00::/64\"\n[[uplink]]\nname = \"a\"\ninterface = \"e\"\n\
+                     translate_to = \"2001:db8::/56\"\n"
+                ),
+                "by 2001:db8::/56, which is not as long",
+            ),
         ] {
             let error = read(&text).expect_err(&text).to_string();
             assert!(error.contains(expected), "{text}\ngives\n{error}\nwithout\n{expected}");

@@ -3,12 +3,15 @@
 //! | file | decides |
 //! |---|---|
 //! | `health` | whether an uplink works |
+//! | `quality`, `mos`, `grades` | whether it is good enough for a class |
 //! | `pool` | which of them new flows take |
-//! | `selection` | what that means for one family, and for the flows of those that failed |
+//! | `selection` | what that means for one family of one class, and for the flows that must leave |
 //! | `buckets` | which flows go where, when several uplinks share them |
+//! | `deal` | the same for a handful of sources |
 //! | `standing` | on which interface an uplink stands, and what is its next hop |
 //! | `prober`, `prober/` | ask the targets |
-//! | `nat`, `mark` | pin flows to uplinks, translate addresses, stop leaks |
+//! | `nat/`, `mark` | find the class of flows, pin them to uplinks, translate addresses, stop leaks |
+//! | `shaping` | shares an uplink's rate between clients |
 //! | `routing` | tables and rules |
 //! | `conntrack` | forgets the flows of a failed uplink |
 //! | `watch` | the task that holds them together |
@@ -17,14 +20,19 @@
 
 mod buckets;
 mod conntrack;
+mod deal;
 mod event;
+mod grades;
 mod health;
 mod mark;
+mod mos;
 mod nat;
 mod pool;
 mod prober;
+mod quality;
 mod routing;
 mod selection;
+mod shaping;
 mod standing;
 mod status;
 mod uplink;
@@ -34,17 +42,16 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 use shared::exit::{Error, Exit};
-use shared::host::{
-    Family, HostError, HostState, enable_forwarding, forward_refusals, nft_ruleset_json,
-};
+use shared::host::{HostError, HostState, enable_forwarding, forward_refusals, nft_ruleset_json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::warn;
 
 pub use event::{Event, EventKind, Reason};
 pub use health::{Cause, State};
+pub use quality::Breach;
 
 use crate::egress_config::{EgressConfig, UPLINKS_MAX};
 use crate::uplink_config::UplinkConfig;
@@ -52,9 +59,8 @@ use buckets::{Buckets, Member};
 use nat::{Elements, Table};
 use prober::REPORTS_MAX;
 use routing::Routing;
-use selection::Selection;
 use uplink::Uplink;
-use watch::{COMMANDS_MAX, Command, Published, Watch};
+use watch::{COMMANDS_MAX, Census, Command, Published, Watch};
 
 /// The running egress of a server.
 ///
@@ -78,6 +84,8 @@ pub struct Origin {
     pub sources: Vec<IpNet>,
     /// Whether they may go back into the tunnel, to another client or the networks behind it.
     pub between_clients: bool,
+    /// The IPv6 pool, if there is one.
+    pub pool6: Option<Ipv6Net>,
 }
 
 impl Egress {
@@ -137,8 +145,8 @@ impl Egress {
     }
 
     async fn lay(config: EgressConfig, origin: Origin, host: &HostState) -> Result<Self> {
-        let Origin { tun, sources, between_clients } = origin;
-        let EgressConfig { uplinks, choose, key } = config;
+        let Origin { tun, sources, between_clients, pool6 } = origin;
+        let EgressConfig { uplinks, policies, rules, slow_start, reset_connections } = config;
         let host = host.scope("egress");
         // Followed from before the first look, so that no change falls between them.
         let links = host.netlink().watch().await?;
@@ -148,11 +156,13 @@ impl Egress {
         let (commands_in, commands) = mpsc::channel(COMMANDS_MAX);
         let published = Arc::new(Mutex::new(Published::default()));
         let mut standing = Vec::with_capacity(uplinks.len());
-        for (at, (config, mark)) in uplinks.iter().zip(marks).enumerate() {
+        let buckets = Buckets::new(&members(&uplinks));
+        let chooses = !uplinks.is_empty();
+        for (config, mark) in uplinks.into_iter().zip(marks) {
             let routing = Routing::lay(&host, *mark, &tun).await?;
-            standing.push(Uplink::new(at, config.clone(), *mark, routing, reports_in.clone()));
+            standing.push(Uplink::new(config, *mark, routing, reports_in.clone()));
         }
-        if !uplinks.is_empty() {
+        if chooses {
             routing::lay_nowhere(&host, *nowhere, &tun).await?;
         }
         enable_forwarding(&host, &tun).await?;
@@ -160,17 +170,20 @@ impl Egress {
             table: Table {
                 name: format!("hawser-{}", host.name()),
                 tun: tun.clone(),
-                marks: marks.to_vec(),
                 nowhere: *nowhere,
                 between_clients,
-                key,
+                chooses,
+                policies,
+                rules,
+                reset_connections,
             },
             host: host.clone(),
             sources: sources.into_iter().collect(),
-            selections: Family::ALL.map(|family| Selection::new(family, choose, uplinks.len())),
-            choose,
-            buckets: Buckets::new(&members(&uplinks)),
-            configs: uplinks,
+            pool6,
+            selections: Vec::new(),
+            buckets,
+            slow_start,
+            census: Census::default(),
             uplinks: standing,
             reports,
             commands,

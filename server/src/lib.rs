@@ -2,5 +2,8 @@
 
 pub mod egress;
 pub mod egress_config;
+pub mod limits;
+pub mod policy;
 pub mod probe_config;
+pub mod rate;
 pub mod uplink_config;

@@ -148,8 +148,12 @@ impl Server {
         let (driver, events) = Driver::start(tun, sockets, sink)
             .map_err(|error| Error::from_io("start the data plane", &error))?;
         let sources = sources(&config, &guests);
-        let origin =
-            Origin { tun: name.clone(), sources, between_clients: config.client_to_client };
+        let origin = Origin {
+            tun: name.clone(),
+            sources,
+            between_clients: config.client_to_client,
+            pool6: config.pools.v6,
+        };
         let egress = Egress::start(config.egress.clone(), origin, host).await?;
         for (number, socket) in (0..).zip(listening) {
             info!(address = %socket.local(), "listening");

@@ -1,10 +1,14 @@
 //! What the configuration says about one uplink.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, str::FromStr, time::Duration};
 
+use engine::Class;
+use ipnet::{IpNet, Ipv6Net};
+use shared::classes::class;
 use shared::config::{self, Placed, Table, Wrong};
 
 use crate::probe_config::ProbeConfig;
+use crate::rate::Rate;
 
 /// One exit of the server, as configured.
 ///
@@ -25,15 +29,56 @@ pub struct UplinkConfig {
     pub probes: Vec<ProbeConfig>,
     /// Time between two questions of one probe.
     pub interval: Duration,
+    /// Silence that is shorter is no failure, however often the probes ask.
+    pub silence: Duration,
     /// So many answers in a row to one probe make an uplink healthy.
     pub rise: u32,
     /// So many failures in a row of every probe make it unhealthy.
     pub fall: u32,
     /// So many probes must work at the same time.
     pub quorum: usize,
+    /// The only classes that may use it; empty when all traffic may.
+    pub only: Vec<Class>,
+    /// What the line carries; none when nothing holds its clients to equal shares.
+    pub capacity: Option<Rate>,
+    /// How many flows it carries at most; more are refused.
+    pub flows_max: Option<u32>,
+    /// The sources that its packets get, at most one of each family; that of the interface for a
+    /// family that isn't here.
+    pub translate_to: Vec<Source>,
+}
+
+/// What inner sources become.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Source {
+    /// One address for all.
+    Address(IpAddr),
+    /// Of the same length as the inner pool: only the prefix changes (RFC 6296).
+    Prefix(Ipv6Net),
 }
 
 impl UplinkConfig {
+    /// An uplink of this name, with nothing said about it.
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            interface: None,
+            gateways: Vec::new(),
+            tier: 1,
+            weight: 1,
+            probes: Vec::new(),
+            interval: INTERVAL_DEFAULT,
+            silence: SILENCE_DEFAULT,
+            rise: TIMES_DEFAULT,
+            fall: TIMES_DEFAULT,
+            quorum: 1,
+            only: Vec::new(),
+            capacity: None,
+            flows_max: None,
+            translate_to: Vec::new(),
+        }
+    }
+
     /// Reads one `[[uplink]]`.
     pub fn read(table: &mut Table<'_>) -> Option<Self> {
         let name = table.required("name", config::name);
@@ -43,9 +88,19 @@ impl UplinkConfig {
         let weight = table.optional("weight", config::number(1..=WEIGHT_MAX));
         let probes = ProbeConfig::read(table);
         let interval = table.optional("interval", config::duration(INTERVAL_MIN..=INTERVAL_MAX));
+        let silence = table.optional("silence", config::duration(SILENCE_MIN..=INTERVAL_MAX));
         let rise = table.optional("rise", config::number(1..=TIMES_MAX));
         let fall = table.optional("fall", config::number(1..=TIMES_MAX));
         let quorum = table.optional("quorum", config::number(1..=PROBES_MAX));
+        let only = table.one_or_list("only", |value| class(&config::text(value)?));
+        if table.is_empty_list("only") {
+            let wrong = Wrong::new("`only` is empty, so nothing could use the uplink");
+            table.note_at("only", wrong.right("remove `only`, or name a class"));
+        }
+        let capacity = table.optional("capacity", config::parsed::<Rate>);
+        let flows_max = table.optional("flows_max", config::number(1..=FLOWS_MAX));
+        let translate_to = table.one_or_list("translate_to", config::parsed::<Source>);
+        note_two_sources(table, &translate_to);
         if let Some(quorum) = &quorum
             && *quorum.get_ref() > probes.len()
         {
@@ -72,18 +127,71 @@ impl UplinkConfig {
             }
         }
         table.limit("probe", probes.len(), PROBES_MAX);
+        let plain = Self::new(&name?.into_inner());
         Some(Self {
-            name: name?.into_inner(),
             interface: interface.map(Placed::into_inner),
             gateways: gateways.into_iter().map(Placed::into_inner).collect(),
-            tier: tier.map_or(1, Placed::into_inner),
-            weight: weight.map_or(1, Placed::into_inner),
+            tier: tier.map_or(plain.tier, Placed::into_inner),
+            weight: weight.map_or(plain.weight, Placed::into_inner),
             probes,
-            interval: interval.map_or(INTERVAL_DEFAULT, Placed::into_inner),
-            rise: rise.map_or(TIMES_DEFAULT, Placed::into_inner),
-            fall: fall.map_or(TIMES_DEFAULT, Placed::into_inner),
-            quorum: quorum.map_or(1, Placed::into_inner),
+            interval: interval.map_or(plain.interval, Placed::into_inner),
+            silence: silence.map_or(plain.silence, Placed::into_inner),
+            rise: rise.map_or(plain.rise, Placed::into_inner),
+            fall: fall.map_or(plain.fall, Placed::into_inner),
+            quorum: quorum.map_or(plain.quorum, Placed::into_inner),
+            only: only.into_iter().map(Placed::into_inner).collect(),
+            capacity: capacity.map(Placed::into_inner),
+            flows_max: flows_max.map(Placed::into_inner),
+            translate_to: translate_to.into_iter().map(Placed::into_inner).collect(),
+            ..plain
         })
+    }
+
+    /// Whether traffic of this class, or of none with a policy of its own, may use it.
+    pub fn admits(&self, class: Option<Class>) -> bool {
+        self.only.is_empty() || class.is_some_and(|class| self.only.contains(&class))
+    }
+
+    /// The places of the probes whose answers tell how good the uplink is. An echo is answered by
+    /// the kernel of its target, a connection too, but with more to do; the others wait for programs.
+    pub fn measuring_probes(&self) -> impl Iterator<Item = usize> {
+        let of = |kind: fn(&ProbeConfig) -> bool| {
+            let places = self.probes.iter().enumerate().filter(move |(_, probe)| kind(probe));
+            places.map(|(place, _)| place).collect::<Vec<_>>()
+        };
+        let echoes = of(|probe| matches!(probe, ProbeConfig::Icmp { .. }));
+        let connects = || of(|probe| matches!(probe, ProbeConfig::Tcp { .. }));
+        if echoes.is_empty() { connects().into_iter() } else { echoes.into_iter() }
+    }
+}
+
+/// Packets of one family get one source.
+fn note_two_sources(table: &Table<'_>, sources: &[Placed<Source>]) {
+    let is_v4 =
+        |source: &Placed<Source>| matches!(source.get_ref(), Source::Address(IpAddr::V4(_)));
+    for (index, source) in sources.iter().enumerate() {
+        if sources[..index].iter().any(|other| is_v4(other) == is_v4(source)) {
+            let wrong = Wrong::new("packets of one family can't get two sources");
+            table.note(source.span(), wrong.right("name one of each family"));
+        }
+    }
+}
+
+impl FromStr for Source {
+    type Err = Wrong;
+
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        if let Ok(address) = text.parse::<IpAddr>()
+            && !address.is_unspecified()
+            && !address.is_multicast()
+        {
+            return Ok(Self::Address(address));
+        }
+        match config::parse_cidr(text) {
+            Ok(IpNet::V6(prefix)) => Ok(Self::Prefix(prefix)),
+            _ => Err(Wrong::new("this is neither an address nor an IPv6 prefix")
+                .right("write \"203.0.113.7\", \"2001:db8::7\" or \"2001:db8:7::/64\"")),
+        }
     }
 }
 
@@ -91,9 +199,15 @@ impl UplinkConfig {
 pub const WEIGHT_MAX: u32 = 1000;
 /// Below that a saturated machine fails its own probes.
 const INTERVAL_MIN: Duration = Duration::from_millis(10);
+/// What no connection tracking of a host holds.
+const FLOWS_MAX: u32 = 10_000_000;
 const INTERVAL_MAX: Duration = Duration::from_secs(3600);
 /// A dead uplink is left within three of them, and no target minds five echo requests a second.
 const INTERVAL_DEFAULT: Duration = Duration::from_millis(200);
+/// What a line may keep quiet for without anything being broken: a handover of a radio, a change of
+/// its route.
+const SILENCE_DEFAULT: Duration = Duration::from_millis(300);
+const SILENCE_MIN: Duration = Duration::from_millis(30);
 /// Two probes lost in a row are not rare on a busy line, three are.
 const TIMES_DEFAULT: u32 = 3;
 const TIMES_MAX: u32 = 1000;

@@ -9,6 +9,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "egress/classes.rs"]
+mod classes;
 #[path = "egress/lab.rs"]
 mod lab;
 #[path = "../../shared/tests/host/namespace.rs"]
@@ -17,6 +19,8 @@ mod namespace;
 mod probes;
 #[path = "egress/sharing.rs"]
 mod sharing;
+#[path = "egress/target.rs"]
+mod target;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};

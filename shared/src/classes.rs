@@ -153,7 +153,11 @@ impl FromStr for Ports {
     }
 }
 
-fn class(name: &str) -> Result<Class, Wrong> {
+/// The class of this name.
+///
+/// # Errors
+/// When there is none: says which one was meant, or which there are.
+pub fn class(name: &str) -> Result<Class, Wrong> {
     Class::from_name(name).ok_or_else(|| {
         let names = Class::ALL.map(Class::name);
         let shown: String = name.chars().take(40).collect();

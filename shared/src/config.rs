@@ -20,8 +20,8 @@ pub use self::{
     nearest::nearest,
     problem::{Problem, Wrong},
     read::{
-        boolean, cidr, duration, interface, ip, listen_address, name, number, one_of, parse_cidr,
-        parse_listen_address, parsed, text, validate_interface, validate_name, word,
+        boolean, cidr, decimal, duration, interface, ip, listen_address, name, number, one_of,
+        parse_cidr, parse_listen_address, parsed, text, validate_interface, validate_name, word,
     },
     table::{Placed, Table},
 };

@@ -1,6 +1,6 @@
 //! What we change on a host, and how it is undone.
 //!
-//! Addresses, routes, rules, nft tables and sysctls are made through one [`HostState`]. It writes
+//! Addresses, routes, rules, nft tables, queues and sysctls are made through one [`HostState`]. It writes
 //! down each change in a journal *before* it makes it, undoes all of them when asked, and undoes
 //! what a killed process left behind when the next one with the same name starts. What is undone
 //! is what the journal names, exactly: a route with our protocol number, a rule with our priority
@@ -22,6 +22,7 @@ mod forwarding;
 mod journal;
 mod netlink;
 mod nft;
+mod qdisc;
 mod state;
 mod sysctl;
 mod tunnel;
@@ -32,7 +33,8 @@ pub use netlink::{
     Action, Carrier, DefaultLink, Family, Gateway, Interface, LinkEvent, LinkWatch, Mark, Netlink,
     Route, RouteKind, Rule,
 };
-pub use nft::{forward_refusals, nft_ruleset_json};
+pub use nft::{forward_refusals, nft_ruleset_json, nft_set_len};
+pub use qdisc::QUEUES_HANDLE;
 pub use state::{HostState, runtime_directory};
 pub use sysctl::{read_sysctl, sysctl_path};
 pub use tunnel::{Destinations, OUTER_MARK, TunnelRoutes, install_routes};

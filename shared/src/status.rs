@@ -247,8 +247,18 @@ pub struct Uplink {
     pub since: u64,
     /// The order of preference.
     pub tier: u8,
+    /// How much it takes where several share.
+    pub weight: u32,
     /// Whether traffic leaves by it.
     pub active: bool,
+    /// The classes whose new flows take it; `the rest` is what has no policy of its own.
+    pub classes: Vec<String>,
+    /// The limits that it breaks, by the name of the class.
+    pub breaches: BTreeMap<String, String>,
+    /// `draining` or `off`, where the operator wants it so.
+    pub duty: Option<String>,
+    /// How many sources it has, where they are remembered.
+    pub sources: Option<u64>,
     /// The interface it stands on.
     pub interface: Option<String>,
     /// What its probes found last.

@@ -7,6 +7,8 @@ use std::time::Duration;
 use shared::host::Family;
 
 use super::health::{Cause, State};
+use super::quality::Breach;
+use crate::policy::REST;
 
 /// One thing that happened.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -33,8 +35,19 @@ pub enum EventKind {
         /// Why.
         cause: Cause,
     },
+    /// An uplink breaks the limits of a class, or keeps them again.
+    Quality {
+        /// The uplink.
+        uplink: String,
+        /// The class.
+        class: &'static str,
+        /// The limit that is broken, and by what; none when all are kept again.
+        breach: Option<Breach>,
+    },
     /// New flows of a family leave by other uplinks.
     Active {
+        /// The class, or [`REST`].
+        class: &'static str,
         /// The family.
         family: Family,
         /// The uplinks before.
@@ -48,6 +61,8 @@ pub enum EventKind {
     Flushed {
         /// The uplink.
         uplink: String,
+        /// The class of the flows, or [`REST`].
+        class: &'static str,
         /// The family of the flows.
         family: Family,
     },
@@ -60,6 +75,8 @@ pub enum Reason {
     Healthy,
     /// Nothing better is known yet: the next round of probes tells.
     Unproven,
+    /// None keeps the limits of the class.
+    NoneFits,
     /// None is healthy, and this one has at least a link.
     FailOpen,
     /// None has a link.
@@ -76,15 +93,29 @@ impl fmt::Display for EventKind {
             Self::Health { uplink, from, to, cause } => {
                 write!(f, "uplink {uplink}: {from} -> {to} ({cause})")
             }
-            Self::Active { family, from, to, reason } if from == to => {
-                write!(f, "{family} stays on {} ({reason})", names(to))
+            Self::Quality { uplink, class, breach: Some(breach) } => {
+                write!(f, "uplink {uplink} is not good enough for {class}: {breach}")
             }
-            Self::Active { family, from, to, reason } => {
-                write!(f, "{family} leaves by {} instead of {} ({reason})", names(to), names(from))
+            Self::Quality { uplink, class, breach: None } => {
+                write!(f, "uplink {uplink} is good enough for {class} again")
             }
-            Self::Flushed { uplink, family } => write!(f, "{family} flows of {uplink} begin anew"),
+            Self::Active { class, family, from, to, reason } if from == to => {
+                write!(f, "{}{family} stays on {} ({reason})", of(class), names(to))
+            }
+            Self::Active { class, family, from, to, reason } => {
+                let (to, from) = (names(to), names(from));
+                write!(f, "{}{family} leaves by {to} instead of {from} ({reason})", of(class))
+            }
+            Self::Flushed { uplink, class, family } => {
+                write!(f, "{}{family} flows of {uplink} begin anew", of(class))
+            }
         }
     }
+}
+
+/// Which traffic, where it is not all.
+fn of(class: &str) -> String {
+    if class == REST { String::new() } else { format!("{class} ") }
 }
 
 impl fmt::Display for State {
@@ -126,6 +157,7 @@ impl fmt::Display for Reason {
         f.write_str(match self {
             Self::Healthy => "healthy, lowest tier",
             Self::Unproven => "until more is known",
+            Self::NoneFits => "none keeps the limits",
             Self::FailOpen => "none is healthy, this one has a link",
             Self::NoneLeft => "none has a link",
         })
@@ -164,7 +196,7 @@ mod tests {
     fn the_log_forgets_the_oldest_and_counts_on() {
         let mut log = EventLog::default();
         for at in 0..EVENTS_MAX as u64 + 3 {
-            let kind = EventKind::Flushed { uplink: "a".to_owned(), family: Family::V4 };
+            let kind = EventKind::Quality { uplink: "a".to_owned(), class: REST, breach: None };
             log.record(Duration::from_secs(at), kind);
         }
 

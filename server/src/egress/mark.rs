@@ -8,6 +8,17 @@ use shared::host::{Family, Mark, Netlink};
 /// The bits of a packet's mark, and of a conntrack entry's, that name its uplink.
 pub(super) const MARK_MASK: u32 = 0x00ff_0000;
 
+/// The bits of a conntrack entry's mark that say by which policy its flow was sent out.
+pub(super) const POLICY_MASK: u32 = 0x0700_0000;
+/// In place of a policy: a flow that came in from outside, and goes back where it came from.
+pub(super) const VISITOR: usize = 7;
+
+/// The bits of the policy of this number, in their place.
+pub(super) fn policy_bits(number: usize) -> u32 {
+    debug_assert!(number <= VISITOR);
+    ((number as u32) << POLICY_MASK.trailing_zeros()) & POLICY_MASK
+}
+
 /// Names one uplink of this host within [`MARK_MASK`]; never zero, which means "no uplink yet".
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) struct UplinkMark(u8);
@@ -25,6 +36,11 @@ impl UplinkMark {
 
     pub(super) fn mark(self) -> Mark {
         Mark { value: self.value(), mask: MARK_MASK }
+    }
+
+    /// The number of the uplink on this host.
+    pub(super) fn number(self) -> u8 {
+        self.0
     }
 
     /// The routing table of the uplink.

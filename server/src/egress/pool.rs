@@ -8,19 +8,24 @@
 use super::buckets::WHOLE;
 use super::event::Reason;
 use super::health::State;
-use crate::egress_config::Choose;
+use crate::policy::Choose;
 
 /// What the choice depends on, for one uplink.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Candidate {
     /// The lower is preferred.
-    pub(super) tier: u8,
+    pub(super) tier: u16,
     /// The verdict of its probes.
     pub(super) state: State,
     /// Whether its verdict may be about to change for the worse.
     pub(super) trust: Trust,
-    /// Whether it has a next hop for the family, on an interface with a carrier.
+    /// Whether it has a next hop for the family, on an interface with a carrier, and the traffic
+    /// may use it.
     pub(super) route: Way,
+    /// Whether it keeps the limits of the traffic.
+    pub(super) fit: Fit,
+    /// How many thousandths of its weight count.
+    pub(super) part: u32,
 }
 
 /// Whether a good verdict is fresh.
@@ -35,6 +40,13 @@ pub(super) enum Trust {
 pub(super) enum Way {
     Open,
     None,
+}
+
+/// Whether an uplink is good enough for the traffic.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Fit {
+    Keeps,
+    Breaks,
 }
 
 /// The uplinks that new flows of one family take.
@@ -62,10 +74,10 @@ impl Choice {
         self.parts.iter().enumerate().filter(|(_, part)| **part > 0).map(|(at, _)| at)
     }
 
-    fn of(uplinks: usize, members: &[usize], reason: Reason) -> Self {
-        let mut choice = Self { parts: vec![0; uplinks], reason };
+    fn of(candidates: &[Candidate], members: &[usize], reason: Reason) -> Self {
+        let mut choice = Self { parts: vec![0; candidates.len()], reason };
         for member in members {
-            choice.parts[*member] = WHOLE;
+            choice.parts[*member] = candidates[*member].part.clamp(1, WHOLE);
         }
         choice
     }
@@ -74,14 +86,21 @@ impl Choice {
 /// Chooses among uplinks in the order of the configuration; those in `current` win a tie.
 pub(super) fn choose(how: Choose, candidates: &[Candidate], current: &Choice) -> Choice {
     let pool = Pool { how, candidates, current };
-    let of = |members: &[usize], reason| Choice::of(candidates.len(), members, reason);
+    let of = |members: &[usize], reason| Choice::of(candidates, members, reason);
     // Moving to where nothing is better, or to a doubtful verdict, would only add damage.
     let stay = pool.still_open();
     // At the start the first tier is given the time to answer, rather than be left for another one
     // that was asked a moment earlier.
-    let best = pool.best(&[State::Up, State::Unknown]);
+    let works = |it: &Candidate| it.state != State::Down;
+    let best = pool.best(|it| works(it) && it.fit == Fit::Keeps);
     if best.is_empty() {
-        let open = if stay.is_empty() { pool.best(&[State::Down]) } else { stay };
+        let working: Vec<usize> =
+            stay.iter().copied().filter(|at| works(&candidates[*at])).collect();
+        let breaking = if working.is_empty() { pool.best(works) } else { working };
+        if !breaking.is_empty() {
+            return of(&breaking, Reason::NoneFits);
+        }
+        let open = if stay.is_empty() { pool.best(|_| true) } else { stay };
         let reason = if open.is_empty() { Reason::NoneLeft } else { Reason::FailOpen };
         return of(&open, reason);
     }
@@ -104,11 +123,11 @@ struct Pool<'a> {
 }
 
 impl Pool<'_> {
-    /// Those of the lowest tier that have a way and one of these verdicts: all, or the first.
-    fn best(&self, states: &[State]) -> Vec<usize> {
+    /// Of those that have a way and pass, the ones of the lowest tier: all, or the first.
+    fn best(&self, pass: impl Fn(&Candidate) -> bool) -> Vec<usize> {
         let usable = |at: &usize| {
             let candidate = &self.candidates[*at];
-            candidate.route == Way::Open && states.contains(&candidate.state)
+            candidate.route == Way::Open && pass(candidate)
         };
         let usable: Vec<usize> = (0..self.candidates.len()).filter(usable).collect();
         let tier = usable.iter().map(|at| self.candidates[*at].tier).min();
@@ -207,6 +226,37 @@ pub(super) mod tests {
         assert_eq!(all(&[silent, doubtful, open(1, State::Up)], &[0, 1, 2]).0, [1, 2]);
     }
 
+    #[test]
+    fn an_uplink_that_breaks_the_limits_is_left_for_one_that_keeps_them() {
+        let bad = Candidate { fit: Fit::Breaks, ..open(1, State::Up) };
+        let good = open(2, State::Up);
+
+        for choose in [one, all] {
+            assert_eq!(choose(&[bad, good], &[0]), (vec![1], Reason::Healthy));
+            assert_eq!(choose(&[open(1, State::Up), good], &[1]).0, [0], "and taken again");
+        }
+    }
+
+    #[test]
+    fn where_none_keeps_the_limits_the_one_in_use_stays() {
+        let bad = |tier| Candidate { fit: Fit::Breaks, ..open(tier, State::Up) };
+        let dead = open(1, State::Down);
+
+        for choose in [one, all] {
+            assert_eq!(choose(&[bad(1), bad(2)], &[1]), (vec![1], Reason::NoneFits));
+            assert_eq!(choose(&[bad(1), bad(2)], &[]), (vec![0], Reason::NoneFits));
+            assert_eq!(choose(&[dead, bad(2)], &[0]), (vec![1], Reason::NoneFits), "bad, not dead");
+        }
+    }
+
+    #[test]
+    fn who_has_just_come_back_takes_a_part() {
+        let back = Candidate { part: 300, ..open(1, State::Up) };
+        let choice = choose(Choose::Share, &[back, open(1, State::Up)], &Choice::none(2));
+
+        assert_eq!(choice.parts, [300, 1000]);
+    }
+
     fn one(candidates: &[Candidate], current: &[usize]) -> (Vec<usize>, Reason) {
         chosen(Choose::ActiveStandby, candidates, current)
     }
@@ -216,12 +266,13 @@ pub(super) mod tests {
     }
 
     fn chosen(how: Choose, candidates: &[Candidate], current: &[usize]) -> (Vec<usize>, Reason) {
-        let current = Choice::of(candidates.len(), current, Reason::Healthy);
+        let current = Choice::of(candidates, current, Reason::Healthy);
         let choice = choose(how, candidates, &current);
         (choice.members().collect(), choice.reason)
     }
 
-    pub(in super::super) fn open(tier: u8, state: State) -> Candidate {
-        Candidate { tier, state, trust: Trust::Fresh, route: Way::Open }
+    pub(in super::super) fn open(tier: u16, state: State) -> Candidate {
+        let (trust, fit) = (Trust::Fresh, Fit::Keeps);
+        Candidate { tier, state, trust, route: Way::Open, fit, part: WHOLE }
     }
 }

@@ -22,6 +22,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use super::health::Cause;
+use super::mark::UplinkMark;
 use crate::probe_config::ProbeConfig;
 use echo_socket::EchoSocket;
 pub(super) use socket::Binding;
@@ -29,7 +30,7 @@ pub(super) use socket::Binding;
 /// Which probe it is, of which uplink. Reports of an earlier generation are out of date.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Seat {
-    pub(super) uplink: usize,
+    pub(super) uplink: UplinkMark,
     pub(super) probe: usize,
     pub(super) generation: u64,
 }
@@ -136,10 +137,15 @@ impl Asker {
     /// Returns when the socket is of no more use.
     async fn echo_on(&self, mut socket: EchoSocket) {
         let mut next = Instant::now();
+        let mut answered = 0;
+        let mut hurry_until = next;
         loop {
             tokio::select! {
                 () = sleep_until(next) => {
-                    next = (next + self.jittered()).max(Instant::now());
+                    let pause = self.jittered();
+                    let hurries = Instant::now() < hurry_until && pause > HURRIED_MIN;
+                    let pause = if hurries { (pause / 2).max(HURRIED_MIN) } else { pause };
+                    next = (next + pause).max(Instant::now());
                     let finding = match socket.send() {
                         Ok(number) => Finding::Sent(number),
                         Err(_) => Finding::Ended(None, Outcome::Unreachable),
@@ -148,6 +154,11 @@ impl Asker {
                 }
                 answer = socket.receive() => match answer {
                     Ok((number, rtt)) => {
+                        // An answer is missing: chance, or the beginning of a loss?
+                        if number > answered + 1 {
+                            hurry_until = Instant::now() + HURRY;
+                        }
+                        answered = number.max(answered);
                         self.report(Finding::Ended(Some(number), Outcome::Answered(rtt))).await;
                     }
                     Err(error) => {
@@ -219,6 +230,10 @@ const REFUSALS: [ErrorKind; 4] = [
     ErrorKind::NetworkUnreachable,
     ErrorKind::PermissionDenied,
 ];
+/// How long twice as many questions are asked after one was not answered.
+const HURRY: Duration = Duration::from_millis(500);
+/// What hurries asks no more often.
+const HURRIED_MIN: Duration = Duration::from_millis(10);
 /// Questions that wait for an answer at once.
 const ATTEMPTS_MAX: usize = 64;
 const ATTEMPT_INTERVALS: u32 = 32;

@@ -1,21 +1,26 @@
-//! What is chosen for one family at this moment, and which flows have lost their uplink.
+//! What is chosen for one family of some traffic at this moment, and which of its flows must begin
+//! anew.
 
 use shared::host::Family;
 
 use super::event::Reason;
 use super::health::State;
-use super::pool::{Candidate, Choice, Way, choose};
-use crate::egress_config::Choose;
+use super::pool::{Candidate, Choice, Fit, Way, choose};
+use crate::policy::{Failback, OnBreach, Policy};
 
-/// The choice for one family.
+/// The choice for one family of the traffic of one policy.
 #[derive(Debug)]
 pub(super) struct Selection {
     pub(super) family: Family,
+    /// The place of its policy.
+    pub(super) policy: usize,
     pub(super) choice: Choice,
     /// The choice that the kernel knows.
     pub(super) in_force: Choice,
-    how: Choose,
+    rules: Policy,
     flows: Vec<Flows>,
+    /// Where sources that are remembered come back to.
+    homes: Vec<bool>,
 }
 
 /// The flows that are pinned to an uplink.
@@ -25,29 +30,44 @@ enum Flows {
     None,
     /// There may be some, and they are well.
     Held,
-    /// There may be some, and their uplink has failed.
+    /// There may be some, and they are to leave: their uplink has failed, or is no longer good
+    /// enough.
     Stale,
 }
 
 impl Selection {
-    pub(super) fn new(family: Family, how: Choose, uplinks: usize) -> Self {
+    pub(super) fn new(family: Family, policy: usize, rules: Policy, uplinks: usize) -> Self {
         Self {
             family,
+            policy,
             choice: Choice::none(uplinks),
             in_force: Choice::none(uplinks),
-            how,
+            rules,
             flows: vec![Flows::None; uplinks],
+            homes: vec![false; uplinks],
         }
+    }
+
+    /// The uplinks whose sources come back to them, for a policy that remembers.
+    pub(super) fn homes(&self) -> impl Iterator<Item = usize> {
+        let remembered = self.homes.iter().enumerate().filter(|_| self.rules.remembers());
+        remembered.filter(|(_, home)| **home).map(|(at, _)| at)
     }
 
     /// Chooses anew.
     pub(super) fn choose(&mut self, candidates: &[Candidate]) {
-        let choice = choose(self.how, candidates, &self.choice);
+        let choice = choose(self.rules.choose, candidates, &self.choice);
+        let (on_breach, failback) = (self.rules.on_breach, self.rules.failback);
         for (at, (flows, candidate)) in self.flows.iter_mut().zip(candidates).enumerate() {
             let works = candidate.route == Way::Open && candidate.state != State::Down;
+            let sticks = failback == Failback::Sticky && works && candidate.fit == Fit::Keeps;
+            self.homes[at] = choice.has(at) || sticks;
+            let driven_out = failback == Failback::Force
+                || candidate.fit == Fit::Breaks && on_breach == OnBreach::Steer;
             *flows = match *flows {
+                _ if choice.has(at) => Flows::Held,
                 // Flows may come back by an uplink that isn't chosen: those of its own visitors.
-                _ if works || choice.has(at) => Flows::Held,
+                _ if works && !driven_out => Flows::Held,
                 Flows::Held | Flows::Stale => Flows::Stale,
                 Flows::None => Flows::None,
             };
@@ -89,6 +109,7 @@ impl Selection {
 mod tests {
     use super::super::pool::tests::open;
     use super::*;
+    use crate::policy::Choose;
 
     #[test]
     fn the_flows_of_a_failed_uplink_are_flushed_once() {
@@ -107,7 +128,8 @@ mod tests {
 
     #[test]
     fn who_shares_loses_only_the_flows_of_the_one_that_failed() {
-        let mut selection = Selection::new(Family::V6, Choose::Share, 3);
+        let sharing = Policy { choose: Choose::Share, ..Policy::default() };
+        let mut selection = Selection::new(Family::V6, 0, sharing, 3);
         selection.choose(&[open(1, State::Up); 3]);
         assert_eq!(change(&mut selection), Some((vec![], vec![0, 1, 2])));
 
@@ -155,6 +177,45 @@ mod tests {
     }
 
     #[test]
+    fn a_class_leaves_an_uplink_that_breaks_its_limits_with_or_without_its_flows() {
+        for (on_breach, flushed) in
+            [(OnBreach::Steer, &[0][..]), (OnBreach::SteerNew, &[]), (OnBreach::Keep, &[])]
+        {
+            let mut selection = class(Policy { on_breach, ..Policy::default() });
+            selection.choose(&[open(1, State::Up), open(2, State::Up)]);
+
+            selection.choose(&[breaking(1), open(2, State::Up)]);
+
+            assert_eq!(selection.poll_flush(), flushed, "{on_breach:?}");
+            selection.choose(&[open(1, State::Up), open(2, State::Up)]);
+            assert_eq!(selection.poll_flush(), NONE, "the way back is for new flows");
+        }
+    }
+
+    #[test]
+    fn where_no_uplink_keeps_the_limits_flows_are_left_alone() {
+        let mut selection = class(Policy::default());
+        selection.choose(&[open(1, State::Up), open(2, State::Up)]);
+
+        selection.choose(&[breaking(1), breaking(2)]);
+
+        assert_eq!(selection.poll_flush(), NONE);
+        selection.choose(&[breaking(1), open(2, State::Up)]);
+        assert_eq!(selection.poll_flush(), [0]);
+    }
+
+    #[test]
+    fn a_way_back_by_force_takes_the_flows_along() {
+        let mut selection = class(Policy { failback: Failback::Force, ..Policy::default() });
+        selection.choose(&[breaking(1), open(2, State::Up)]);
+        assert_eq!(selection.poll_flush(), NONE, "nothing was there");
+
+        selection.choose(&[open(1, State::Up), open(2, State::Up)]);
+
+        assert_eq!(selection.poll_flush(), [1]);
+    }
+
+    #[test]
     fn a_hundred_failovers_are_all_alike() {
         let mut selection = standby(2);
         selection.choose(&[open(1, State::Up), open(2, State::Up)]);
@@ -171,8 +232,16 @@ mod tests {
 
     const NONE: [usize; 0] = [];
 
+    fn class(rules: Policy) -> Selection {
+        Selection::new(Family::V4, 1, rules, 2)
+    }
+
+    fn breaking(tier: u16) -> Candidate {
+        Candidate { fit: Fit::Breaks, ..open(tier, State::Up) }
+    }
+
     fn standby(uplinks: usize) -> Selection {
-        Selection::new(Family::V4, Choose::ActiveStandby, uplinks)
+        Selection::new(Family::V4, 0, Policy::default(), uplinks)
     }
 
     fn change(selection: &mut Selection) -> Option<(Vec<usize>, Vec<usize>)> {

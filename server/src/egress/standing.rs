@@ -42,9 +42,12 @@ pub(super) struct NextHop {
 }
 
 impl Surroundings {
-    pub(super) async fn look(netlink: &Netlink, uplinks: &[UplinkConfig]) -> Result<Self> {
+    pub(super) async fn look(
+        netlink: &Netlink,
+        uplinks: impl Iterator<Item = &UplinkConfig>,
+    ) -> Result<Self> {
         let mut toward = BTreeMap::new();
-        for uplink in uplinks.iter().filter(|uplink| uplink.interface.is_none()) {
+        for uplink in uplinks.filter(|uplink| uplink.interface.is_none()) {
             let Some(gateway) = uplink.gateways.first() else { continue };
             if let Some(interface) = netlink.interface_toward(*gateway).await? {
                 toward.insert(*gateway, interface);
@@ -110,8 +113,6 @@ const ADDRESSES_MAX: usize = 16;
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use shared::host::Gateway;
 
     use super::*;
@@ -190,16 +191,9 @@ mod tests {
 
     fn uplink(interface: Option<&str>, gateways: &[&str]) -> UplinkConfig {
         UplinkConfig {
-            name: "a".to_owned(),
             interface: interface.map(str::to_owned),
             gateways: gateways.iter().map(|gateway| gateway.parse().unwrap()).collect(),
-            tier: 1,
-            weight: 1,
-            probes: Vec::new(),
-            interval: Duration::from_secs(1),
-            rise: 3,
-            fall: 3,
-            quorum: 1,
+            ..UplinkConfig::new("a")
         }
     }
 }

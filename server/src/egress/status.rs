@@ -1,31 +1,54 @@
 //! What the status shows of an uplink.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use shared::clock;
 use shared::status;
 
 use super::health::{Probe, State};
-use super::uplink::Uplink;
+use super::uplink::{Duty, Uplink};
+use super::watch::Census;
+use crate::policy::Policy;
 use crate::probe_config::ProbeConfig;
-use crate::uplink_config::UplinkConfig;
 
-pub(super) fn uplink(uplink: &Uplink, config: &UplinkConfig, active: bool) -> status::Uplink {
-    let age = clock::since_boot().saturating_sub(uplink.health.since());
-    let probes = config.probes.iter().zip(uplink.health.probes());
+/// An uplink that carries new flows of these policies.
+pub(super) fn uplink(
+    uplink: &Uplink,
+    policies: &[Policy],
+    carried: &BTreeSet<usize>,
+    census: &Census,
+) -> status::Uplink {
+    let health = &uplink.health;
+    let age = clock::since_boot().saturating_sub(health.since());
+    let probes = uplink.config.probes.iter().zip(health.probes());
     let mut probes: Vec<_> = probes.map(|(config, found)| probe(config, found)).collect();
-    if uplink.health.state() == State::Down {
+    if health.state() == State::Down {
         // Whoever asks why an uplink is down looks here; the link has no line of its own.
         for probe in probes.iter_mut().filter(|probe| probe.error.is_none()) {
-            probe.error = Some(uplink.health.cause().to_string());
+            probe.error = Some(health.cause().to_string());
         }
     }
+    let broken = policies.iter().enumerate().filter_map(|(at, policy)| {
+        let breach = uplink.grades.breach(at)?;
+        Some((policy.name().to_owned(), breach.to_string()))
+    });
+    let classes = carried.iter().filter_map(|at| policies.get(*at));
     status::Uplink {
-        name: uplink.name.clone(),
-        state: uplink.health.state().to_string(),
+        name: uplink.config.name.clone(),
+        state: health.state().to_string(),
         since: clock::since_epoch().saturating_sub(age).as_secs(),
-        tier: uplink.tier,
-        active,
+        tier: uplink.config.tier,
+        weight: uplink.config.weight,
+        active: !carried.is_empty(),
+        classes: classes.map(|policy| policy.name().to_owned()).collect(),
+        breaches: broken.collect(),
+        duty: match uplink.duty {
+            Duty::Normal => None,
+            Duty::Drain => Some("draining".to_owned()),
+            Duty::Off => Some("off".to_owned()),
+        },
+        sources: census.at(uplink.mark),
         interface: uplink.standing.as_ref().map(|standing| standing.interface.clone()),
         probes,
     }

@@ -1,63 +1,85 @@
 //! One uplink at work: where it stands, what its probes find, what the kernel has of it.
 
+use std::time::Duration;
+
 use anyhow::Result;
+use engine::Class;
 use shared::clock;
 use shared::host::{Carrier, Family, HostState, enable_forwarding, read_sysctl};
 use tokio::sync::mpsc;
+use tracing::warn;
 
+use super::buckets::WHOLE;
 use super::event::EventKind;
-use super::health::{Health, Rules, Transition};
+use super::grades::Grades;
+use super::health::{Health, Rules, State, Transition};
 use super::mark::UplinkMark;
-use super::pool::Way;
-use super::prober::{Binding, Prober, Report, Seat};
+use super::pool::{Candidate, Fit, Trust, Way};
+use super::prober::{Binding, Finding, Outcome, Prober, Report, Seat};
 use super::routing::Routing;
+use super::shaping::scripts;
 use super::standing::Standing;
+use crate::policy::Policy;
 use crate::uplink_config::UplinkConfig;
 
 #[derive(Debug)]
 pub(super) struct Uplink {
-    pub(super) name: String,
-    pub(super) tier: u8,
+    pub(super) mark: UplinkMark,
+    pub(super) config: UplinkConfig,
     pub(super) health: Health,
+    pub(super) grades: Grades,
+    pub(super) duty: Duty,
     pub(super) standing: Option<Standing>,
     /// Whether there is a way, in the order of [`Family::ALL`].
     pub(super) ways: [Way; 2],
     pub(super) routing: Routing,
+    /// When it came back last, after a failure.
+    returned_at: Option<Duration>,
     /// Counts the starts of the probes.
-    pub(super) generation: u64,
-    /// The place in the configuration.
-    at: usize,
-    mark: UplinkMark,
-    config: UplinkConfig,
+    generation: u64,
     reports: mpsc::Sender<Report>,
     probers: Vec<Prober>,
     binding: Option<Binding>,
+    /// The interface, by name and index, that has queues.
+    shaped: Option<(String, u32)>,
+}
+
+/// What the operator lets an uplink do.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) enum Duty {
+    /// What its configuration says.
+    #[default]
+    Normal,
+    /// No new flow, unless no other uplink works; the flows that it has stay until they end.
+    Drain,
+    /// Nothing: its flows begin anew by others.
+    Off,
 }
 
 impl Uplink {
     pub(super) fn new(
-        at: usize,
         config: UplinkConfig,
         mark: UplinkMark,
         routing: Routing,
         reports: mpsc::Sender<Report>,
     ) -> Self {
-        let UplinkConfig { interval, rise, fall, quorum, .. } = config;
-        let rules = Rules { interval, rise, fall, quorum };
+        let UplinkConfig { interval, silence, rise, fall, quorum, .. } = config;
+        let rules = Rules { interval, silence, rise, fall, quorum };
         Self {
-            name: config.name.clone(),
-            tier: config.tier,
+            mark,
             health: Health::new(clock::since_boot(), rules, config.probes.len()),
+            grades: Grades::new(&config),
+            duty: Duty::Normal,
             standing: None,
             ways: [Way::None; 2],
             routing,
+            returned_at: None,
             generation: 0,
-            at,
-            mark,
             config,
             reports,
             probers: Vec::new(),
             binding: None,
+            shaped: None,
         }
     }
 
@@ -66,7 +88,7 @@ impl Uplink {
         &mut self,
         host: &HostState,
         standing: Option<Standing>,
-    ) -> Result<Option<Transition>> {
+    ) -> Result<Option<EventKind>> {
         self.ways = self.routing.open(host, standing.as_ref()).await?;
         if let Some(standing) = &standing
             && read_sysctl(&format!("net/ipv4/conf/{}/forwarding", standing.interface))?.is_some()
@@ -78,14 +100,123 @@ impl Uplink {
         let transition =
             if up { self.health.on_link_up(now) } else { self.health.on_link_down(now) };
         let binding = standing.as_ref().map(|it| self.binding(it));
+        self.shape(host, standing.as_ref()).await;
         self.standing = standing;
         self.probe_through(binding);
-        Ok(transition)
+        Ok(transition.map(|it| self.turn(now, it)))
     }
 
-    pub(super) fn event(&self, transition: Transition) -> EventKind {
+    /// Takes in what a probe has found.
+    pub(super) fn on_report(&mut self, report: Report, policies: &[Policy]) -> Vec<EventKind> {
+        if self.generation != report.seat.generation {
+            return Vec::new();
+        }
+        let (at, probe) = (report.at, report.seat.probe);
+        self.grades.on_report(&report);
+        let transition = match report.finding {
+            Finding::Sent(_) => {
+                self.health.on_sent(at, probe);
+                None
+            }
+            Finding::Ended(_, Outcome::Answered(rtt)) => self.health.on_answer(at, probe, rtt),
+            Finding::Ended(_, Outcome::Refused(cause)) => self.health.on_refusal(at, probe, cause),
+            Finding::Ended(_, Outcome::Unreachable) => self.health.on_unreachable(at, probe),
+            Finding::Heard => {
+                self.health.on_heard(at, probe);
+                None
+            }
+            Finding::Certificate(left) => {
+                self.health.on_certificate(at, probe, left);
+                None
+            }
+        };
+        let mut events: Vec<EventKind> =
+            transition.map(|it| self.turn(at, it)).into_iter().collect();
+        if self.health.state() == State::Up {
+            events.extend(self.grades.judge(at, &self.config, policies));
+        }
+        events
+    }
+
+    /// Draws conclusions from the time that has passed.
+    pub(super) fn on_time(&mut self, now: Duration) -> Option<EventKind> {
+        let transition = self.health.handle_timeout(now)?;
+        Some(self.turn(now, transition))
+    }
+
+    /// When to look again without a report.
+    pub(super) fn poll_timeout(&self, now: Duration, slow_start: Duration) -> Option<Duration> {
+        let next = self.ramp(now, slow_start).zip(self.returned_at);
+        let next = next.map(|(steps, at)| at + slow_start * (steps + 1) / STEPS);
+        self.health.poll_timeout().into_iter().chain(next).min()
+    }
+
+    /// What it is worth for some traffic of one family.
+    pub(super) fn candidate(
+        &self,
+        now: Duration,
+        family: Family,
+        policy: usize,
+        class: Option<Class>,
+        slow_start: Duration,
+    ) -> Candidate {
+        let open = self.duty != Duty::Off
+            && self.config.admits(class)
+            && self.standing.as_ref().is_some_and(|it| it.carrier == Carrier::Up);
+        let after_all = if self.duty == Duty::Drain { DRAINED_TIER } else { 0 };
+        Candidate {
+            tier: u16::from(self.config.tier) + after_all,
+            state: self.health.state(),
+            trust: if self.health.is_doubtful(now) { Trust::Doubtful } else { Trust::Fresh },
+            route: if open { self.ways[family as usize] } else { Way::None },
+            fit: if self.grades.breach(policy).is_some() { Fit::Breaks } else { Fit::Keeps },
+            part: self.part(now, slow_start),
+        }
+    }
+
+    /// Whether packets of a family could leave by it and be answered.
+    pub(super) fn works(&self, family: Family) -> bool {
+        let carrier = self.standing.as_ref().is_some_and(|it| it.carrier == Carrier::Up);
+        let open = self.duty != Duty::Off && carrier && self.ways[family as usize] == Way::Open;
+        open && self.health.state() != State::Down
+    }
+
+    /// How much of its weight counts: a line that has just come back is not flooded.
+    fn part(&self, now: Duration, slow_start: Duration) -> u32 {
+        self.ramp(now, slow_start).map_or(WHOLE, |steps| WHOLE * (steps + 1) / STEPS)
+    }
+
+    /// How many steps of its slow start it has behind it; none when all.
+    fn ramp(&self, now: Duration, slow_start: Duration) -> Option<u32> {
+        let since = now.saturating_sub(self.returned_at?);
+        let steps = since.as_millis() * u128::from(STEPS) / slow_start.as_millis().max(1);
+        u32::try_from(steps).ok().filter(|steps| *steps < STEPS && !slow_start.is_zero())
+    }
+
+    /// Gives the clients their queues, on an interface that has none of them yet.
+    async fn shape(&mut self, host: &HostState, standing: Option<&Standing>) {
+        let Some(capacity) = self.config.capacity else { return };
+        let place = standing.map(|standing| (standing.interface.clone(), standing.index));
+        if place == self.shaped {
+            return;
+        }
+        if let Some((interface, _)) = &place
+            && let Err(error) = host.set_queues(interface, &scripts(interface, capacity)).await
+        {
+            // Traffic without queues is better than no traffic.
+            warn!(uplink = self.config.name, "clients don't share the uplink evenly: {error}");
+        }
+        self.shaped = place;
+    }
+
+    fn turn(&mut self, now: Duration, transition: Transition) -> EventKind {
         let Transition { from, to, cause } = transition;
-        EventKind::Health { uplink: self.name.clone(), from, to, cause }
+        if from == State::Down && to == State::Up {
+            self.returned_at = Some(now);
+            // What was lost while it was down says nothing of what it is now.
+            self.grades = Grades::new(&self.config);
+        }
+        EventKind::Health { uplink: self.config.name.clone(), from, to, cause }
     }
 
     /// What ties the probes to the uplink.
@@ -105,10 +236,11 @@ impl Uplink {
         }
         self.generation += 1;
         self.probers.clear();
+        self.grades = Grades::new(&self.config);
         self.binding = binding;
         let Some(binding) = &self.binding else { return };
         for (probe, config) in self.config.probes.iter().enumerate() {
-            let seat = Seat { uplink: self.at, probe, generation: self.generation };
+            let seat = Seat { uplink: self.mark, probe, generation: self.generation };
             self.probers.push(Prober::start(
                 seat,
                 config.clone(),
@@ -119,3 +251,8 @@ impl Uplink {
         }
     }
 }
+
+/// What is drained comes after every tier that there is.
+const DRAINED_TIER: u16 = 256;
+/// In so many steps an uplink that has come back gets its share.
+const STEPS: u32 = 10;

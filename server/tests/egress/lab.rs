@@ -3,8 +3,9 @@
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
-use hawser_server::egress::{Cause, Egress, EventKind, Origin, State};
-use hawser_server::egress_config::{Choose, EgressConfig, Key};
+use hawser_server::egress::{Cause, Egress, Event, EventKind, Origin, State};
+use hawser_server::egress_config::EgressConfig;
+use hawser_server::policy::{Choose, Key, Policy};
 use hawser_server::probe_config::ProbeConfig;
 use hawser_server::uplink_config::UplinkConfig;
 use shared::exit::Error;
@@ -103,7 +104,15 @@ impl Lab {
 
     /// All uplinks of the lowest tier share the flows.
     pub(crate) fn share(&self, key: Key, uplinks: Vec<UplinkConfig>) -> Running {
-        self.try_start(EgressConfig { uplinks, choose: Choose::Share, key }).unwrap()
+        let rest = Policy { choose: Choose::Share, key, ..Policy::default() };
+        self.by(vec![rest], uplinks)
+    }
+
+    /// With these policies, the rest first.
+    pub(crate) fn by(&self, policies: Vec<Policy>, uplinks: Vec<UplinkConfig>) -> Running {
+        let slow_start = SLOW_START;
+        self.try_start(EgressConfig { uplinks, policies, slow_start, ..EgressConfig::default() })
+            .unwrap()
     }
 
     pub(crate) fn try_start(&self, config: EgressConfig) -> Result<Running, Error> {
@@ -143,22 +152,18 @@ pub(crate) fn origin() -> Origin {
         tun: "hawser0".to_owned(),
         sources: ["10.9.0.0/24", "2001:db8:9::/64"].map(|net| net.parse().unwrap()).to_vec(),
         between_clients: false,
+        pool6: "2001:db8:9::/64".parse().ok(),
     }
 }
 
 /// An uplink that asks the far address ten times a second.
 pub(crate) fn uplink(name: &str, interface: &str, tier: u8) -> UplinkConfig {
     UplinkConfig {
-        name: name.to_owned(),
         interface: Some(interface.to_owned()),
-        gateways: Vec::new(),
         tier,
-        weight: 1,
         probes: vec![ProbeConfig::Icmp { target: "203.0.113.9".parse().unwrap() }],
         interval: Duration::from_millis(100),
-        rise: 3,
-        fall: 3,
-        quorum: 1,
+        ..UplinkConfig::new(name)
     }
 }
 
@@ -208,6 +213,18 @@ impl Running {
         self.egress.events().into_iter().filter_map(|event| change(event.kind)).collect()
     }
 
+    /// The last events.
+    pub(crate) fn events(&self) -> Vec<Event> {
+        self.egress.events()
+    }
+
+    /// The uplinks that new flows of a class take.
+    pub(crate) fn active_for(&self, class: &str) -> Vec<String> {
+        let takes = |uplink: &shared::status::Uplink| uplink.classes.iter().any(|it| it == class);
+        let uplinks = self.egress.snapshot().into_iter();
+        uplinks.filter(takes).map(|uplink| uplink.name).collect()
+    }
+
     /// How many events are of a kind.
     pub(crate) fn kinds(&self, of: impl Fn(&EventKind) -> bool) -> usize {
         self.egress.events().iter().filter(|event| of(&event.kind)).count()
@@ -226,6 +243,9 @@ impl Running {
         drop(self.host);
     }
 }
+
+/// Short, as nobody likes to wait for tests.
+pub(crate) const SLOW_START: Duration = Duration::from_secs(2);
 
 /// One flow of UDP: always the same addresses and ports, as its sender sees them.
 pub(crate) struct Flow {
@@ -251,6 +271,10 @@ impl Flow {
         });
         socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
         Self { socket, asked: 0 }
+    }
+
+    pub(crate) fn socket(&self) -> &UdpSocket {
+        &self.socket
     }
 
     /// Asks once. Late answers to earlier questions don't count.

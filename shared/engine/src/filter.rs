@@ -21,6 +21,16 @@ impl Prefix {
         (len <= bits).then_some(Self { address, len })
     }
 
+    /// An address in the prefix.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// How many bits of it count.
+    pub fn bits(&self) -> u8 {
+        self.len
+    }
+
     /// Whether `address` lies in the prefix.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address) {

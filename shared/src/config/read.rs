@@ -68,6 +68,26 @@ where
     }
 }
 
+/// A number of `range`, with or without a decimal point.
+pub fn decimal(range: RangeInclusive<f64>) -> impl Fn(&DeValue<'_>) -> Result<f64, Wrong> {
+    move |value| {
+        let (first, last) = (range.start(), range.end());
+        let right = format!("write a number from {first} to {last}");
+        let text = match value {
+            DeValue::Integer(digits) if digits.radix() == 10 => digits.as_str(),
+            DeValue::Float(digits) => digits.as_str(),
+            _ => {
+                let wrong = Wrong::new(format!("this is {}, not a number", kind(value)));
+                return Err(wrong.right(right));
+            }
+        };
+        let parsed: Option<f64> = text.parse().ok().filter(|number| range.contains(number));
+        parsed.ok_or_else(|| {
+            Wrong::new(format!("{text} is not a number from {first} to {last}")).right(right)
+        })
+    }
+}
+
 /// A time with its unit: `"500ms"`, `"2s"`, `"1m 30s"`.
 pub fn duration(
     range: RangeInclusive<Duration>,

@@ -33,6 +33,28 @@ pub enum HostError {
     /// nft is not installed.
     #[error("`nft` is not installed: apt-get install nftables")]
     NoNft,
+    /// tc is not installed.
+    #[error("`tc` is not installed, and `capacity` needs it: apt-get install iproute2")]
+    NoTc,
+    /// tc refused.
+    #[error("tc refused the queues of `{interface}`: {stderr}")]
+    Tc {
+        /// The interface that they were for.
+        interface: String,
+        /// What tc said.
+        stderr: String,
+    },
+    /// Somebody else has given the interface queues.
+    #[error(
+        "`{interface}` has queues of somebody else ({other}), which are left alone: remove \
+         `capacity` of the uplink, or `tc qdisc del dev {interface} root`"
+    )]
+    Queued {
+        /// The interface.
+        interface: String,
+        /// What is there.
+        other: String,
+    },
     /// nft refused a script.
     #[error("nft refused the table `{table}`: {stderr}")]
     Nft {
@@ -85,11 +107,13 @@ impl HostError {
     /// What the program ends with when it can't go on after this.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Rights { .. } | Self::NoNft => Exit::Rights,
+            Self::Rights { .. } | Self::NoNft | Self::NoTc => Exit::Rights,
             Self::Impossible(_) | Self::Name(_) | Self::Running { .. } => Exit::Configuration,
             Self::System { .. }
             | Self::NoInterface(_)
             | Self::Nft { .. }
+            | Self::Tc { .. }
+            | Self::Queued { .. }
             | Self::Occupied { .. }
             | Self::Journal { .. }
             | Self::TooMany(_) => Exit::Failed,

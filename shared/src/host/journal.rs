@@ -19,6 +19,8 @@ pub(super) enum Change {
     Address { interface: String, address: ipnet::IpNet },
     /// A table of nftables, family inet, was made.
     NftTable { table: String },
+    /// An interface was given queues.
+    Queues { interface: String },
     /// A route was added.
     Route { route: Route },
     /// A rule was added.

@@ -45,14 +45,30 @@ pub(super) async fn delete(table: &str) -> Result<()> {
 /// # Errors
 /// When nft is missing, refuses, or gives something else than JSON.
 pub async fn nft_ruleset_json() -> Result<Value> {
+    json("(all)", &["-t", "list", "ruleset"]).await
+}
+
+/// How many elements a set of a table, family inet, has.
+///
+/// # Errors
+/// When nft is missing, refuses, or gives something else than JSON.
+pub async fn nft_set_len(table: &str, set: &str) -> Result<u64> {
+    let listed = json(table, &["list", "set", "inet", table, set]).await?;
+    let objects = listed["nftables"].as_array().map_or(&[][..], Vec::as_slice);
+    let elements = objects.iter().find_map(|object| object["set"]["elem"].as_array());
+    Ok(elements.map_or(0, |elements| elements.len() as u64))
+}
+
+async fn json(table: &str, command: &[&str]) -> Result<Value> {
     let output = Command::new("nft")
-        .args(["-j", "-t", "list", "ruleset"])
+        .arg("-j")
+        .args(command)
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output()
         .await
         .map_err(not_started)?;
-    let refused = |stderr: String| HostError::Nft { table: "(all)".to_owned(), stderr };
+    let refused = |stderr: String| HostError::Nft { table: table.to_owned(), stderr };
     if !output.status.success() {
         return Err(refused(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
     }

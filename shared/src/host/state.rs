@@ -10,7 +10,9 @@ use tracing::{debug, info, warn};
 use crate::status::validate_instance_name;
 
 use super::journal::{Change, Entry, Journal};
-use super::{HostError, Netlink, Result, Route, Rule, nft, read_sysctl, sysctl, sysctl_path};
+use super::{
+    HostError, Netlink, Result, Route, Rule, nft, qdisc, read_sysctl, sysctl, sysctl_path,
+};
 
 /// Our changes to the host.
 ///
@@ -148,6 +150,27 @@ impl HostState {
         nft::run(table, script).await
     }
 
+    /// Gives an interface queues, in place of those that it has from the kernel or from us. Each
+    /// script is one for `tc -batch`; of several, the first that the kernel can is taken.
+    ///
+    /// # Errors
+    /// [`HostError::Queued`] when somebody else has given it some; when tc is missing or refuses all
+    /// scripts, or the journal does.
+    pub async fn set_queues(&self, interface: &str, scripts: &[String]) -> Result<()> {
+        qdisc::refuse_others(interface).await?;
+        let change = Change::Queues { interface: interface.to_owned() };
+        self.inner.journal.lock().await.record([self.entry(change)])?;
+        qdisc::set(interface, scripts).await
+    }
+
+    /// Takes back the queues that an interface was given.
+    ///
+    /// # Errors
+    /// When tc or the journal refuses.
+    pub async fn remove_queues(&self, interface: &str) -> Result<()> {
+        self.take_back(Change::Queues { interface: interface.to_owned() }).await
+    }
+
     /// Sets a sysctl, a path below /proc/sys, unless it has this value already. Undoing restores
     /// the value that it had, unless somebody else has changed it since.
     ///
@@ -220,7 +243,7 @@ impl HostState {
                 }
                 Change::Route { route } => self.inner.netlink.add_route(route).await?,
                 Change::Rule { rule } => self.inner.netlink.add_rule(rule).await?,
-                Change::NftTable { .. } | Change::Sysctl { .. } => {}
+                Change::NftTable { .. } | Change::Queues { .. } | Change::Sysctl { .. } => {}
             }
         }
         Ok(())
@@ -303,6 +326,7 @@ async fn revert(netlink: &Netlink, change: &Change) -> Result<()> {
     match change {
         Change::Address { interface, address } => netlink.remove_address(interface, *address).await,
         Change::NftTable { table } => nft::delete(table).await,
+        Change::Queues { interface } => qdisc::remove(interface).await,
         Change::Route { route } => netlink.remove_route(route).await,
         Change::Rule { rule } => netlink.remove_rule(rule).await,
         Change::Sysctl { path, before, ours } => {

@@ -1,6 +1,6 @@
 //! Shows a snapshot to people.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use super::{
     Path, PathDirection, Probe, Session, Snapshot, Traffic, Uplink,
@@ -62,19 +62,39 @@ pub(super) fn render_list(snapshots: &[Snapshot], now: u64, colour: Colour) -> S
 const SESSIONS_IN_FULL_MAX: usize = 8;
 
 fn uplinks(uplinks: &[Uplink], now: u64, colour: Colour) -> String {
-    let mut grid = Grid::new(&["UPLINK", "STATE", "FOR", "TIER", "TRAFFIC", "PROBES"]);
-    for it in uplinks {
+    let remarks: Vec<String> = uplinks.iter().map(uplink_remark).collect();
+    let remarkable = remarks.iter().any(|remark| !remark.is_empty());
+    let mut head = vec!["UPLINK", "STATE", "FOR", "TIER", "TRAFFIC", "PROBES"];
+    head.extend(remarkable.then_some("REMARK"));
+    let classes: BTreeSet<&String> = uplinks.iter().flat_map(|it| &it.classes).collect();
+    let mut grid = Grid::new(&head);
+    for (it, remark) in uplinks.iter().zip(remarks) {
         let probes: Vec<String> = it.probes.iter().map(probe).collect();
-        grid.push(vec![
+        let traffic = match it.active {
+            false => "-".to_owned(),
+            true if it.classes.len() < classes.len() => it.classes.join(", "),
+            true => "yes".to_owned(),
+        };
+        let mut row = vec![
             Cell::text(&it.name),
             Cell::state(&it.state),
             Cell::text(age(now, it.since)),
             Cell::number(it.tier.to_string()),
-            Cell::text(if it.active { "yes" } else { "-" }),
+            Cell::text(traffic),
             Cell::text(probes.join(", ")),
-        ]);
+        ];
+        row.extend(remarkable.then(|| Cell::text(remark)));
+        grid.push(row);
     }
     grid.render("", colour)
+}
+
+/// What else is to be said of an uplink.
+fn uplink_remark(uplink: &Uplink) -> String {
+    let mut remarks: Vec<String> = uplink.duty.iter().cloned().collect();
+    remarks.extend(uplink.breaches.iter().map(|(class, why)| format!("bad for {class}: {why}")));
+    remarks.extend(uplink.sources.map(|sources| format!("{sources} sources")));
+    remarks.join("; ")
 }
 
 fn probe(probe: &Probe) -> String {
@@ -281,6 +301,34 @@ session branch: up for 3s, inner 10.7.0.2 fd07::2, mode split
             line.find(word).map(|at| line[..at + word.len()].chars().count())
         };
         assert_eq!(column(lines[3], "RATE"), column(lines[4], "Mbit/s"), "{shown}");
+    }
+
+    #[test]
+    fn an_uplink_says_which_classes_leave_by_it_and_what_it_is_not_good_enough_for() {
+        let uplink = |name: &str, classes: &[&str]| Uplink {
+            name: name.to_owned(),
+            state: "healthy".to_owned(),
+            tier: 1,
+            active: !classes.is_empty(),
+            classes: classes.iter().map(|class| (*class).to_owned()).collect(),
+            ..Uplink::default()
+        };
+        let mut a = uplink("a", &["the rest"]);
+        a.breaches.insert("real-time".to_owned(), "loss 24%".to_owned());
+        let mut b = uplink("b", &["real-time"]);
+        b.duty = Some("draining".to_owned());
+
+        let apart = uplinks(&[a.clone(), b, uplink("c", &[])], 7, Colour::Never);
+        let alone = uplinks(&[uplink("a", &["the rest"])], 7, Colour::Never);
+
+        let lines: Vec<String> = apart
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect();
+        assert!(lines[1].ends_with("1 the rest bad for real-time: loss 24%"), "{apart}");
+        assert!(lines[2].ends_with("1 real-time draining"), "{apart}");
+        assert!(lines[3].ends_with("1 -"), "{apart}");
+        assert!(alone.contains("yes") && !alone.contains("REMARK"), "{alone}");
     }
 
     #[test]

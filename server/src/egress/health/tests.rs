@@ -255,7 +255,7 @@ fn a_probe_that_does_not_exist_is_ignored() {
     assert_eq!(health.state(), State::Up);
 }
 
-const RULES: Rules = Rules { interval: ms(100), rise: 3, fall: 3, quorum: 1 };
+const RULES: Rules = Rules { interval: ms(100), silence: ms(300), rise: 3, fall: 3, quorum: 1 };
 
 fn started(probes: usize) -> Health {
     let mut health = Health::new(ms(0), RULES, probes);

@@ -49,7 +49,7 @@ impl Dscp {
     /// CS6 and CS7 are among these: meant for routing protocols, they are put on calls by some
     /// programs and on everything by some hosts. So are CS3 and AF3x, streaming, which is a
     /// transfer or a broadcast.
-    pub(crate) fn class(self) -> Option<Class> {
+    pub fn class(self) -> Option<Class> {
         match self.0 {
             // Telephony, admitted or not (RFC 3246, RFC 5865); signalling; real-time interactive;
             // conferences.

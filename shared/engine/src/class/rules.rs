@@ -57,6 +57,11 @@ impl Rules {
         self.0.is_empty()
     }
 
+    /// The rules in their order.
+    pub fn iter(&self) -> impl Iterator<Item = &Rule> {
+        self.0.iter()
+    }
+
     /// The class of the first rule that a packet fits.
     pub(crate) fn class(&self, headers: &Headers) -> Option<Class> {
         self.0.iter().find(|rule| rule.when.fits(headers)).map(|rule| rule.class)

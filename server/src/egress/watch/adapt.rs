@@ -1,0 +1,205 @@
+//! Draws the conclusions: chooses, changes the nft table, closes routes, forgets flows.
+//!
+//! After a failure the order is: where new flows go (one nft transaction), then routes, then the
+//! flows of the failed uplink are forgotten. The other way round, those that begin anew at once
+//! would come back to it.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use anyhow::Result;
+use ipnet::Ipv6Net;
+use shared::clock;
+use tracing::{info, warn};
+
+use super::super::conntrack;
+use super::super::deal::{Hand, deal};
+use super::super::event::{EventKind, Reason};
+use super::super::health::State;
+use super::super::mark::VISITOR;
+use super::super::nat::{Elements, Lead, Pin, Translation};
+use super::super::pool::Choice;
+use super::super::selection::Selection;
+use super::super::status;
+use super::super::uplink::Uplink;
+use super::Watch;
+use crate::policy::Choose;
+use crate::uplink_config::{Source, UplinkConfig};
+
+impl Watch {
+    /// Brings the kernel in step with what is known.
+    pub(super) async fn adapt(&mut self) -> Result<()> {
+        // The verdicts as they are, with the choice that is still in force.
+        self.publish();
+        let now = clock::since_boot();
+        for selection in &mut self.selections {
+            let class = self.table.policies[selection.policy].class;
+            let candidate = |uplink: &Uplink| {
+                uplink.candidate(now, selection.family, selection.policy, class, self.slow_start)
+            };
+            let candidates: Vec<_> = self.uplinks.iter().map(candidate).collect();
+            selection.choose(&candidates);
+        }
+        let wanted = self.wanted();
+        let script = self.table.change(&self.elements, &wanted);
+        if !script.is_empty() {
+            self.host.nft(&self.table.name, &script).await?;
+            self.elements = wanted;
+        }
+        for at in 0..self.selections.len() {
+            if let Some((before, after)) = self.selections[at].poll_change() {
+                self.record_choice(&self.selections[at], &before, &after);
+                self.census.make_due(now);
+            }
+        }
+        // What is in force is told before the tidying up, which takes its time.
+        self.publish();
+        for uplink in &mut self.uplinks {
+            uplink.routing.close_stale(&self.host).await?;
+        }
+        self.forget_stale_flows();
+        Ok(())
+    }
+
+    /// What the table is to hold.
+    fn wanted(&self) -> Elements {
+        let mut wanted = Elements { sources: self.sources.clone(), ..Elements::default() };
+        for exit in &self.plain_exits {
+            wanted.exits.insert(exit.clone(), None);
+        }
+        for uplink in &self.uplinks {
+            wanted.pins.insert(uplink.mark, pin(&uplink.config, self.pool6));
+            if let Some(standing) = &uplink.standing {
+                wanted.exits.entry(standing.interface.clone()).or_insert(Some(uplink.mark));
+            }
+        }
+        for selection in &self.selections {
+            let at = (selection.policy, selection.family);
+            if let Some(lead) = self.lead(selection) {
+                wanted.choice.insert(at, lead);
+            }
+            let homes: BTreeSet<_> =
+                selection.homes().map(|uplink| self.uplinks[uplink].mark).collect();
+            wanted.homes.insert(at, homes);
+        }
+        wanted
+    }
+
+    /// Where new flows go by a selection.
+    fn lead(&self, selection: &Selection) -> Option<Lead> {
+        let at = (selection.policy, selection.family);
+        let policy = &self.table.policies[selection.policy];
+        let parts = &selection.choice.parts;
+        let first = selection.choice.members().next()?;
+        if policy.choose == Choose::ActiveStandby {
+            return Some(Lead::One(self.uplinks[first].mark));
+        }
+        let owners = if policy.deals_out() {
+            let hand = |(at, uplink): (usize, &Uplink)| Hand {
+                weight: u64::from(uplink.config.weight) * u64::from(parts[at]),
+                sources: self.census.of(selection.policy, selection.family, uplink.mark),
+            };
+            deal(&self.uplinks.iter().enumerate().map(hand).collect::<Vec<_>>())
+        } else {
+            if *parts == selection.in_force.parts
+                && let Some(lead) = self.elements.choice.get(&at)
+            {
+                // The same choice has the same owners.
+                return Some(lead.clone());
+            }
+            self.buckets.owners(parts)
+        };
+        let marks = owners.map(|owner| Some(self.uplinks.get(usize::from(owner?))?.mark));
+        Some(Lead::Buckets(Box::new(marks)))
+    }
+
+    fn forget_stale_flows(&mut self) {
+        for at in 0..self.selections.len() {
+            let family = self.selections[at].family;
+            let policy = self.selections[at].policy;
+            let class = self.table.policies[policy].name();
+            for uplink in self.selections[at].poll_flush() {
+                let name = self.uplinks[uplink].config.name.clone();
+                let mark = self.uplinks[uplink].mark;
+                let mut forgotten = conntrack::forget_flows(family, mark, policy);
+                // Visitors must stay as long as their uplink works, whatever the rest does.
+                if policy == 0 && !self.uplinks[uplink].works(family) {
+                    forgotten =
+                        forgotten.and_then(|()| conntrack::forget_flows(family, mark, VISITOR));
+                }
+                match forgotten {
+                    Ok(()) => self.record(EventKind::Flushed { uplink: name, class, family }),
+                    Err(error) => warn!(
+                        uplink = name, %family, %error,
+                        "the flows of a failed uplink stay there until they end: conntrack refused"
+                    ),
+                }
+            }
+        }
+    }
+
+    fn record_choice(&self, selection: &Selection, before: &Choice, after: &Choice) {
+        // A family that nobody has is no news.
+        let names = |choice: &Choice| -> Vec<String> {
+            choice.members().map(|at| self.uplinks[at].config.name.clone()).collect()
+        };
+        let (from, to) = (names(before), names(after));
+        if from.is_empty() && to.is_empty() {
+            return;
+        }
+        let (family, reason) = (selection.family, after.reason);
+        let class = self.table.policies[selection.policy].name();
+        self.record(EventKind::Active { class, family, from, to, reason });
+    }
+
+    pub(super) fn record(&self, kind: EventKind) {
+        let serious = match &kind {
+            EventKind::Health { to, .. } => *to == State::Down,
+            EventKind::Quality { breach, .. } => breach.is_some(),
+            EventKind::Active { reason, .. } => {
+                matches!(reason, Reason::FailOpen | Reason::NoneLeft)
+            }
+            EventKind::Flushed { .. } => false,
+        };
+        if serious {
+            warn!("{kind}");
+        } else {
+            info!("{kind}");
+        }
+        let mut published = self.published.lock().unwrap_or_else(|broken| broken.into_inner());
+        published.log.record(clock::since_boot(), kind);
+    }
+
+    fn publish(&self) {
+        let uplinks = self.uplinks.iter().enumerate();
+        let uplinks = uplinks
+            .map(|(at, uplink)| {
+                let carries = |it: &&Selection| it.in_force.has(at);
+                let policies: BTreeSet<usize> =
+                    self.selections.iter().filter(carries).map(|it| it.policy).collect();
+                status::uplink(uplink, &self.table.policies, &policies, &self.census)
+            })
+            .collect();
+        self.published.lock().unwrap_or_else(|broken| broken.into_inner()).uplinks = uplinks;
+    }
+}
+
+/// What the table has of an uplink.
+fn pin(config: &UplinkConfig, pool6: Option<Ipv6Net>) -> Pin {
+    let mut pin =
+        Pin { flows_max: config.flows_max, queues: config.capacity.is_some(), ..Pin::default() };
+    for source in &config.translate_to {
+        match (source, pool6) {
+            (Source::Address(IpAddr::V4(to)), _) => pin.source4 = Some(*to),
+            (Source::Address(IpAddr::V6(to)), _) => {
+                pin.source6 = Some(Translation::Address(*to));
+            }
+            (Source::Prefix(to), Some(from)) => {
+                pin.source6 = Some(Translation::Prefix { from: from.trunc(), to: to.trunc() });
+            }
+            // Without inner IPv6 there is nothing to translate.
+            (Source::Prefix(_), None) => {}
+        }
+    }
+    pin
+}
