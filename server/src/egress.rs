@@ -52,10 +52,11 @@ use tracing::warn;
 pub use event::{Event, EventKind, Reason};
 pub use health::{Cause, State};
 pub use quality::Breach;
+pub use uplink::Duty;
 
 use crate::egress_config::{EgressConfig, UPLINKS_MAX};
 use crate::uplink_config::UplinkConfig;
-use buckets::{Buckets, Member};
+use buckets::Buckets;
 use nat::{Elements, Table};
 use prober::REPORTS_MAX;
 use routing::Routing;
@@ -122,14 +123,39 @@ impl Egress {
         &self.refusals
     }
 
+    /// Takes over another configuration while traffic goes on: flows stay, but those of uplinks that
+    /// are gone begin anew. What an uplink was told by [`set_duty`](Self::set_duty) counts on.
+    ///
+    /// # Errors
+    /// When the configuration names what can't be; the old one is kept then. When the kernel refuses
+    /// something: that is tried again until it works.
+    pub async fn configure(&self, config: EgressConfig) -> Result<()> {
+        self.ask(|done| Command::Configure(Box::new(config), done)).await
+    }
+
+    /// Changes what an uplink may do, until it is changed again or the program ends.
+    ///
+    /// # Errors
+    /// When there is no uplink of this name, or the kernel refuses.
+    pub async fn set_duty(&self, uplink: &str, duty: Duty) -> Result<()> {
+        self.ask(|done| Command::Duty(uplink.to_owned(), duty, done)).await
+    }
+
     /// Replaces the sources that inner packets may have: the pools, and the prefixes of clients.
     ///
     /// # Errors
     /// When nft refuses; the old ones are kept then.
     pub async fn set_sources(&self, sources: Vec<IpNet>) -> Result<()> {
+        self.ask(|done| Command::Sources(sources, done)).await
+    }
+
+    async fn ask(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<()>>) -> Command,
+    ) -> Result<()> {
         let (done, answer) = oneshot::channel();
         let ended = "the egress has ended";
-        self.commands.send(Command::Sources(sources, done)).await.context(ended)?;
+        self.commands.send(command(done)).await.context(ended)?;
         answer.await.context(ended)?
     }
 
@@ -156,11 +182,11 @@ impl Egress {
         let (commands_in, commands) = mpsc::channel(COMMANDS_MAX);
         let published = Arc::new(Mutex::new(Published::default()));
         let mut standing = Vec::with_capacity(uplinks.len());
-        let buckets = Buckets::new(&members(&uplinks));
+        let buckets = Buckets::new(&watch::members(&uplinks));
         let chooses = !uplinks.is_empty();
         for (config, mark) in uplinks.into_iter().zip(marks) {
             let routing = Routing::lay(&host, *mark, &tun).await?;
-            standing.push(Uplink::new(config, *mark, routing, reports_in.clone()));
+            standing.push(Uplink::new(config, routing, reports_in.clone()));
         }
         if chooses {
             routing::lay_nowhere(&host, *nowhere, &tun).await?;
@@ -185,7 +211,11 @@ impl Egress {
             slow_start,
             census: Census::default(),
             uplinks: standing,
+            gone: Vec::new(),
+            redraw: false,
+            reweighed: false,
             reports,
+            reports_in,
             commands,
             published: Arc::clone(&published),
             elements: Elements::default(),
@@ -211,10 +241,6 @@ impl Egress {
     fn published(&self) -> std::sync::MutexGuard<'_, Published> {
         self.published.lock().unwrap_or_else(|broken| broken.into_inner())
     }
-}
-
-fn members(uplinks: &[UplinkConfig]) -> Vec<Member<'_>> {
-    uplinks.iter().map(|uplink| Member { name: &uplink.name, weight: uplink.weight }).collect()
 }
 
 fn refuse_impossible(uplinks: &[UplinkConfig], tun: &str) -> Result<(), HostError> {

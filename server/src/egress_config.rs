@@ -88,7 +88,7 @@ impl EgressConfig {
         let mut lines = Vec::new();
         for policy in self.policies.iter().filter(|policy| !policy.limits.is_empty()) {
             for uplink in self.uplinks.iter().filter(|uplink| uplink.admits(policy.class)) {
-                let known = KnownAfter::of(&policy.limits, uplink.interval);
+                let known = KnownAfter::of(&policy.limits, uplink.gap());
                 lines.push(format!(
                     "class {} on uplink {}: {}; {known}",
                     policy.name(),
@@ -115,7 +115,7 @@ fn note_unmeasurable(table: &mut Table<'_>, class: &Placed<Policy>, uplink: &Pla
             .note(class.span(), wrong.right("add `probe = \"icmp …\"` or \"tcp …\" to the uplink"));
         return;
     }
-    let known = KnownAfter::of(&policy.limits, uplink.interval);
+    let known = KnownAfter::of(&policy.limits, uplink.gap());
     if known.latest() > KNOWN_AFTER_MAX {
         let wrong = Wrong::new(format!("{of} would be known too late: {known}"));
         table

@@ -147,6 +147,12 @@ impl Policy {
         Some(policy)
     }
 
+    /// The number that stands for it in the marks of its flows: that of its class, so that it stays
+    /// when policies come and go; 0 for the rest.
+    pub fn number(&self) -> usize {
+        self.class.map_or(0, |class| class.index() + 1)
+    }
+
     /// Whether it is remembered which source was at which uplink.
     pub fn remembers(&self) -> bool {
         self.deals_out() || self.failback == Failback::Sticky

@@ -27,7 +27,8 @@ pub struct UplinkConfig {
     pub weight: u32,
     /// What shows that the uplink works; empty when only the state of its interface counts.
     pub probes: Vec<ProbeConfig>,
-    /// Time between two questions of one probe.
+    /// Three of them without an answer are a silence. Time between two questions of a probe; an echo
+    /// is asked for twice in it.
     pub interval: Duration,
     /// Silence that is shorter is no failure, however often the probes ask.
     pub silence: Duration,
@@ -152,6 +153,29 @@ impl UplinkConfig {
         self.only.is_empty() || class.is_some_and(|class| self.only.contains(&class))
     }
 
+    /// Time from one question of a probe to the next. An echo costs nobody anything and is asked for
+    /// twice in an interval, which tells twice as well when an outage began.
+    pub fn pause(&self, probe: &ProbeConfig) -> Duration {
+        match probe {
+            ProbeConfig::Icmp { .. } => (self.interval / 2).max(self.interval.min(ECHO_PAUSE_MIN)),
+            _ => self.interval,
+        }
+    }
+
+    /// The longest time in which each of its best measuring probes is asked something.
+    pub fn gap(&self) -> Duration {
+        let echo = self.probes.iter().find(|probe| matches!(probe, ProbeConfig::Icmp { .. }));
+        echo.map_or(self.interval, |probe| self.pause(probe))
+    }
+
+    /// Whether the other one is probed in the same way, on the same interface.
+    pub fn is_probed_as(&self, other: &Self) -> bool {
+        (self.interface == other.interface && self.gateways == other.gateways)
+            && (&self.probes, self.interval, self.silence)
+                == (&other.probes, other.interval, other.silence)
+            && (self.rise, self.fall, self.quorum) == (other.rise, other.fall, other.quorum)
+    }
+
     /// The places of the probes whose answers tell how good the uplink is. An echo is answered by
     /// the kernel of its target, a connection too, but with more to do; the others wait for programs.
     pub fn measuring_probes(&self) -> impl Iterator<Item = usize> {
@@ -201,6 +225,8 @@ pub const WEIGHT_MAX: u32 = 1000;
 const INTERVAL_MIN: Duration = Duration::from_millis(10);
 /// What no connection tracking of a host holds.
 const FLOWS_MAX: u32 = 10_000_000;
+/// Fifty echoes a second are enough.
+const ECHO_PAUSE_MIN: Duration = Duration::from_millis(20);
 const INTERVAL_MAX: Duration = Duration::from_secs(3600);
 /// A dead uplink is left within three of them, and no target minds five echo requests a second.
 const INTERVAL_DEFAULT: Duration = Duration::from_millis(200);

@@ -9,12 +9,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "egress/changes.rs"]
+mod changes;
 #[path = "egress/classes.rs"]
 mod classes;
 #[path = "egress/lab.rs"]
 mod lab;
 #[path = "../../shared/tests/host/namespace.rs"]
 mod namespace;
+#[path = "egress/outages.rs"]
+mod outages;
 #[path = "egress/probes.rs"]
 mod probes;
 #[path = "egress/sharing.rs"]

@@ -17,20 +17,32 @@ use super::mark::{MARK_MASK, POLICY_MASK, UplinkMark, policy_bits};
 /// # Errors
 /// When the kernel refuses, or has no conntrack.
 pub(super) fn forget_flows(family: Family, mark: UplinkMark, policy: usize) -> io::Result<()> {
+    forget(family, mark.value() | policy_bits(policy), MARK_MASK | POLICY_MASK)
+}
+
+/// Forgets all flows of one family that are pinned to an uplink.
+///
+/// # Errors
+/// As [`forget_flows`].
+pub(super) fn forget_all_flows(family: Family, mark: UplinkMark) -> io::Result<()> {
+    forget(family, mark.value(), MARK_MASK)
+}
+
+fn forget(family: Family, value: u32, mask: u32) -> io::Result<()> {
     let kind = Type::RAW.cloexec();
     let protocol = Protocol::from(libc::NETLINK_NETFILTER);
     let mut socket = Socket::new(Domain::from(libc::AF_NETLINK), kind, Some(protocol))?;
     // The kernel answers while the request is being sent; the bound is for a kernel that doesn't.
     socket.set_read_timeout(Some(ANSWER_MAX))?;
     // A netlink socket without an address talks to the kernel.
-    socket.write_all(&request(family, mark, policy))?;
+    socket.write_all(&request(family, value, mask))?;
     let mut answer = [0; 1024];
     let length = socket.read(&mut answer)?;
     verdict(&answer[..length])
 }
 
 /// Message: netlink header 16 · nfgenmsg 4 · CTA_MARK 8 · CTA_MARK_MASK 8.
-fn request(family: Family, mark: UplinkMark, policy: usize) -> Vec<u8> {
+fn request(family: Family, value: u32, mask: u32) -> Vec<u8> {
     let mut message = Vec::with_capacity(MESSAGE_LEN as usize);
     message.extend(MESSAGE_LEN.to_ne_bytes());
     message.extend((CTNETLINK << 8 | DELETE).to_ne_bytes());
@@ -42,8 +54,7 @@ fn request(family: Family, mark: UplinkMark, policy: usize) -> Vec<u8> {
     });
     message.push(HONOUR_FAMILY);
     message.extend([0; 2]); // resource id
-    let value = mark.value() | policy_bits(policy);
-    for (attribute, value) in [(CTA_MARK, value), (CTA_MARK_MASK, MARK_MASK | POLICY_MASK)] {
+    for (attribute, value) in [(CTA_MARK, value), (CTA_MARK_MASK, mask)] {
         message.extend(8_u16.to_ne_bytes());
         message.extend(attribute.to_ne_bytes());
         message.extend(value.to_be_bytes());

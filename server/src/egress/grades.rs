@@ -23,7 +23,7 @@ impl Grades {
     /// Nothing is known yet, which is good enough.
     pub(super) fn new(config: &UplinkConfig) -> Self {
         Self {
-            qualities: vec![Quality::new(config.interval); config.probes.len()],
+            qualities: vec![Quality::new(config.gap()); config.probes.len()],
             breaches: Vec::new(),
             measuring: config.measuring_probes().collect(),
         }
@@ -32,6 +32,11 @@ impl Grades {
     /// The limit of a policy that is broken.
     pub(super) fn breach(&self, policy: usize) -> Option<Breach> {
         self.breaches.get(policy).copied().flatten().map(|(breach, _)| breach)
+    }
+
+    /// Judges anew, by what is known: the limits are other ones.
+    pub(super) fn regrade(&mut self) {
+        self.breaches.clear();
     }
 
     /// Takes in what a probe has found.

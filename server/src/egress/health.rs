@@ -20,8 +20,10 @@ pub(super) use probe::Probe;
 /// How many results change a verdict, and how often they come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Rules {
-    /// Time between two questions of one probe.
+    /// Three of them are a silence.
     pub(super) interval: Duration,
+    /// The longest time from one question of a probe to the next.
+    pub(super) gap: Duration,
     /// What is shorter is no silence.
     pub(super) silence: Duration,
     /// Answers in a row that an uplink needs to come back.
@@ -262,7 +264,7 @@ impl Health {
     pub(super) fn is_doubtful(&self, now: Duration) -> bool {
         let missed = |probe: &Probe| {
             let usual = probe.smoothed_rtt.unwrap_or_default() + probe.rttvar * 4;
-            let due = probe.heard_at + self.rules.interval * 3 / 2 + usual;
+            let due = probe.heard_at + self.rules.gap * 3 / 2 + usual;
             probe.waiting_since.is_some() && now >= due
         };
         let missing = self.probes.iter().filter(|probe| missed(probe)).count();

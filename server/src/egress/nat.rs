@@ -57,10 +57,11 @@ impl Table {
         let mut maps = String::new();
         let mut chains = String::new();
         if self.chooses {
-            for (policy, rules) in self.policies.iter().enumerate() {
-                let _ = writeln!(maps, "\tmap choice{} {{ type nf_proto : verdict; }}", of(policy));
-                chains += &share(policy, rules.key);
-                chains += &choose(policy, rules);
+            for policy in &self.policies {
+                let name = of(policy.number());
+                let _ = writeln!(maps, "\tmap choice{name} {{ type nf_proto : verdict; }}");
+                chains += &share(policy);
+                chains += &choose(policy);
             }
             let _ = write!(
                 chains,
@@ -164,14 +165,15 @@ fn of(policy: usize) -> String {
 }
 
 /// The chain that finds the uplink of a new flow.
-fn choose(policy: usize, rules: &Policy) -> String {
-    let (name, keep, bits) = (of(policy), !POLICY_MASK, policy_bits(policy));
-    let (before, after) = if rules.remembers() {
+fn choose(policy: &Policy) -> String {
+    let number = policy.number();
+    let (name, keep, bits) = (of(number), !POLICY_MASK, policy_bits(number));
+    let (before, after) = if policy.remembers() {
         (format!("\t\tjump homes{name}\n"), format!("\t\tjump settle{name}\n"))
     } else {
         (String::new(), String::new())
     };
-    let lists = if rules.remembers() {
+    let lists = if policy.remembers() {
         format!("\tchain homes{name} {{ }}\n\tchain settle{name} {{ }}\n")
     } else {
         String::new()
@@ -189,13 +191,13 @@ fn choose(policy: usize, rules: &Policy) -> String {
 
 /// The chains that look a flow's bucket up, of each family. What has no ports is looked up by its
 /// addresses. A policy that remembers its sources deals new ones out in turn.
-fn share(policy: usize, key: Key) -> String {
-    let name = of(policy);
+fn share(policy: &Policy) -> String {
+    let name = of(policy.number());
     let mut chains = String::new();
     for (ip, number) in [("ip", 4), ("ip6", 6)] {
         let hash = |key: &str| format!("jhash {key} mod {BUCKETS} seed {HASH_SEED:#010x}");
         let addresses = format!("{ip} saddr . {ip} daddr");
-        let keys = match key {
+        let keys = match policy.key {
             Key::Source => vec![hash(&format!("{ip} saddr"))],
             Key::SourceDestination => vec![hash(&addresses)],
             Key::Flow => {

@@ -8,6 +8,7 @@ mod dns;
 mod echo;
 mod echo_socket;
 mod http;
+mod pace;
 mod socket;
 mod trust;
 
@@ -19,12 +20,13 @@ use std::time::Duration;
 use shared::{clock, entropy};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::health::Cause;
 use super::mark::UplinkMark;
 use crate::probe_config::ProbeConfig;
 use echo_socket::EchoSocket;
+use pace::Pace;
 pub(super) use socket::Binding;
 
 /// Which probe it is, of which uplink. Reports of an earlier generation are out of date.
@@ -130,35 +132,33 @@ impl Asker {
                 Ok(socket) => self.echo_on(socket).await,
                 Err(_) => self.report(Finding::Ended(None, Outcome::Unreachable)).await,
             }
-            tokio::time::sleep(self.jittered()).await;
+            sleep(self.jittered()).await;
         }
     }
 
     /// Returns when the socket is of no more use.
     async fn echo_on(&self, mut socket: EchoSocket) {
-        let mut next = Instant::now();
-        let mut answered = 0;
-        let mut hurry_until = next;
+        let mut pace = Pace::new(clock::since_boot());
         loop {
+            let now = clock::since_boot();
             tokio::select! {
-                () = sleep_until(next) => {
-                    let pause = self.jittered();
-                    let hurries = Instant::now() < hurry_until && pause > HURRIED_MIN;
-                    let pause = if hurries { (pause / 2).max(HURRIED_MIN) } else { pause };
-                    next = (next + pause).max(Instant::now());
+                () = sleep(pace.next_at().saturating_sub(now)) => {
+                    let now = clock::since_boot();
                     let finding = match socket.send() {
-                        Ok(number) => Finding::Sent(number),
-                        Err(_) => Finding::Ended(None, Outcome::Unreachable),
+                        Ok(number) => {
+                            pace.on_sent(now, number, self.jittered());
+                            Finding::Sent(number)
+                        }
+                        Err(_) => {
+                            pace.on_failed(now, self.jittered());
+                            Finding::Ended(None, Outcome::Unreachable)
+                        }
                     };
                     self.report(finding).await;
                 }
                 answer = socket.receive() => match answer {
                     Ok((number, rtt)) => {
-                        // An answer is missing: chance, or the beginning of a loss?
-                        if number > answered + 1 {
-                            hurry_until = Instant::now() + HURRY;
-                        }
-                        answered = number.max(answered);
+                        pace.on_answer(clock::since_boot(), number, rtt);
                         self.report(Finding::Ended(Some(number), Outcome::Answered(rtt))).await;
                     }
                     Err(error) => {
@@ -230,10 +230,6 @@ const REFUSALS: [ErrorKind; 4] = [
     ErrorKind::NetworkUnreachable,
     ErrorKind::PermissionDenied,
 ];
-/// How long twice as many questions are asked after one was not answered.
-const HURRY: Duration = Duration::from_millis(500);
-/// What hurries asks no more often.
-const HURRIED_MIN: Duration = Duration::from_millis(10);
 /// Questions that wait for an answer at once.
 const ATTEMPTS_MAX: usize = 64;
 const ATTEMPT_INTERVALS: u32 = 32;

@@ -26,6 +26,8 @@ pub(super) struct Routing {
     mark: UplinkMark,
     routes: Vec<Route>,
     rules: Vec<Rule>,
+    /// What leads into the table.
+    leading: Vec<Rule>,
     /// What is in the kernel and no longer wanted.
     stale_routes: Vec<Route>,
     stale_rules: Vec<Rule>,
@@ -34,12 +36,14 @@ pub(super) struct Routing {
 impl Routing {
     /// Lays the table, without a way out, and the rules that need no interface.
     pub(super) async fn lay(host: &HostState, mark: UplinkMark, tun: &str) -> Result<Self> {
+        let mut leading = Vec::new();
         for family in families()? {
             host.add_route(Route::unreachable(family, mark.table())).await?;
-            lead(host, family, mark, tun, Action::Lookup(mark.table())).await?;
+            leading.extend(lead(host, family, mark, tun, Action::Lookup(mark.table())).await?);
         }
         Ok(Self {
             mark,
+            leading,
             routes: Vec::new(),
             rules: Vec::new(),
             stale_routes: Vec::new(),
@@ -98,6 +102,23 @@ impl Routing {
         Ok(())
     }
 
+    /// The mark that leads here.
+    pub(super) fn mark(&self) -> UplinkMark {
+        self.mark
+    }
+
+    /// Removes all of it.
+    pub(super) async fn remove(mut self, host: &HostState) -> Result<()> {
+        self.stale_routes.append(&mut self.routes);
+        let rules = std::mem::take(&mut self.rules);
+        self.stale_rules.extend(rules.into_iter().chain(std::mem::take(&mut self.leading)));
+        self.close_stale(host).await?;
+        for family in families()? {
+            host.remove_route(Route::unreachable(family, self.mark.table())).await?;
+        }
+        Ok(())
+    }
+
     fn wanted(&self, standing: Option<&Standing>) -> Result<(Vec<Route>, Vec<Rule>)> {
         let mut routes = Vec::new();
         let mut rules = Vec::new();
@@ -140,14 +161,19 @@ async fn lead(
     mark: UplinkMark,
     tun: &str,
     action: Action,
-) -> Result<()> {
+) -> Result<[Rule; 2]> {
     let from_tunnel = |priority, table| Rule {
         input: Some(tun.to_owned()),
         ..Rule::lookup(family, priority, table).with_mark(mark.mark())
     };
-    host.add_rule(from_tunnel(PRIORITY, Route::MAIN).without_default()).await?;
-    host.add_rule(Rule { action, ..from_tunnel(PRIORITY + 1, Route::MAIN) }).await?;
-    Ok(())
+    let rules = [
+        from_tunnel(PRIORITY, Route::MAIN).without_default(),
+        Rule { action, ..from_tunnel(PRIORITY + 1, Route::MAIN) },
+    ];
+    for rule in &rules {
+        host.add_rule(rule.clone()).await?;
+    }
+    Ok(rules)
 }
 
 /// After the rules that administrators number by hand, before the main table (32766).

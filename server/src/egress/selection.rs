@@ -48,6 +48,23 @@ impl Selection {
         }
     }
 
+    /// Goes on where another selection was, whose uplinks stood at these places.
+    pub(super) fn inherit(&mut self, before: &Self, places: &[Option<usize>]) {
+        let part = |choice: &Choice, place: &Option<usize>| {
+            place.and_then(|place| choice.parts.get(place).copied()).unwrap_or(0)
+        };
+        let moved = |choice: &Choice| Choice {
+            parts: places.iter().map(|place| part(choice, place)).collect(),
+            reason: choice.reason,
+        };
+        self.choice = moved(&before.choice);
+        self.in_force = moved(&before.in_force);
+        let flows = |place: &Option<usize>| {
+            place.and_then(|place| before.flows.get(place).copied()).unwrap_or(Flows::None)
+        };
+        self.flows = places.iter().map(flows).collect();
+    }
+
     /// The uplinks whose sources come back to them, for a policy that remembers.
     pub(super) fn homes(&self) -> impl Iterator<Item = usize> {
         let remembered = self.homes.iter().enumerate().filter(|_| self.rules.remembers());

@@ -48,7 +48,7 @@ pub(super) fn uplink(
             Duty::Drain => Some("draining".to_owned()),
             Duty::Off => Some("off".to_owned()),
         },
-        sources: census.at(uplink.mark),
+        sources: census.at(uplink.mark()),
         interface: uplink.standing.as_ref().map(|standing| standing.interface.clone()),
         probes,
     }

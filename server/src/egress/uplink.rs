@@ -20,11 +20,11 @@ use super::routing::Routing;
 use super::shaping::scripts;
 use super::standing::Standing;
 use crate::policy::Policy;
+use crate::rate::Rate;
 use crate::uplink_config::UplinkConfig;
 
 #[derive(Debug)]
 pub(super) struct Uplink {
-    pub(super) mark: UplinkMark,
     pub(super) config: UplinkConfig,
     pub(super) health: Health,
     pub(super) grades: Grades,
@@ -40,13 +40,13 @@ pub(super) struct Uplink {
     reports: mpsc::Sender<Report>,
     probers: Vec<Prober>,
     binding: Option<Binding>,
-    /// The interface, by name and index, that has queues.
-    shaped: Option<(String, u32)>,
+    /// The interface, by name and index, that has queues for this rate.
+    shaped: Option<(String, u32, Rate)>,
 }
 
 /// What the operator lets an uplink do.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) enum Duty {
+pub enum Duty {
     /// What its configuration says.
     #[default]
     Normal,
@@ -59,15 +59,11 @@ pub(super) enum Duty {
 impl Uplink {
     pub(super) fn new(
         config: UplinkConfig,
-        mark: UplinkMark,
         routing: Routing,
         reports: mpsc::Sender<Report>,
     ) -> Self {
-        let UplinkConfig { interval, silence, rise, fall, quorum, .. } = config;
-        let rules = Rules { interval, silence, rise, fall, quorum };
         Self {
-            mark,
-            health: Health::new(clock::since_boot(), rules, config.probes.len()),
+            health: health(&config),
             grades: Grades::new(&config),
             duty: Duty::Normal,
             standing: None,
@@ -81,6 +77,32 @@ impl Uplink {
             binding: None,
             shaped: None,
         }
+    }
+
+    /// Names it in the marks of its flows.
+    pub(super) fn mark(&self) -> UplinkMark {
+        self.routing.mark()
+    }
+
+    /// Takes over another configuration. What it is known to be counts on, unless it is probed
+    /// otherwise from here on.
+    pub(super) fn configure(&mut self, config: UplinkConfig) {
+        let probed_alike = self.config.is_probed_as(&config);
+        self.config = config;
+        if !probed_alike {
+            self.health = health(&self.config);
+            self.returned_at = None;
+            self.probe_through(None);
+        }
+    }
+
+    /// Ends, with all that it has on the host.
+    pub(super) async fn end(mut self, host: &HostState) -> Result<()> {
+        self.probers.clear();
+        if let Some((interface, ..)) = &self.shaped {
+            host.remove_queues(interface).await?;
+        }
+        self.routing.remove(host).await
     }
 
     /// Adapts to where it stands, with routes, rules, sysctls and probes.
@@ -193,18 +215,28 @@ impl Uplink {
         u32::try_from(steps).ok().filter(|steps| *steps < STEPS && !slow_start.is_zero())
     }
 
-    /// Gives the clients their queues, on an interface that has none of them yet.
+    /// Gives the clients their queues where it stands, and takes them back where it stood. Traffic
+    /// without queues is better than no traffic, so what fails is only told.
     async fn shape(&mut self, host: &HostState, standing: Option<&Standing>) {
-        let Some(capacity) = self.config.capacity else { return };
-        let place = standing.map(|standing| (standing.interface.clone(), standing.index));
+        let place = standing.zip(self.config.capacity);
+        let place = place.map(|(it, capacity)| (it.interface.clone(), it.index, capacity));
         if place == self.shaped {
             return;
         }
-        if let Some((interface, _)) = &place
-            && let Err(error) = host.set_queues(interface, &scripts(interface, capacity)).await
+        let name = &self.config.name;
+        if let Some((before, ..)) = &self.shaped
+            && place.as_ref().is_none_or(|(interface, ..)| interface != before)
+            && let Err(error) = host.remove_queues(before).await
         {
-            // Traffic without queues is better than no traffic.
-            warn!(uplink = self.config.name, "clients don't share the uplink evenly: {error}");
+            warn!(
+                uplink = name,
+                "queues that are of no use any more could not be removed: {error}"
+            );
+        }
+        if let Some((interface, _, capacity)) = &place
+            && let Err(error) = host.set_queues(interface, &scripts(interface, *capacity)).await
+        {
+            warn!(uplink = name, "clients don't share the uplink evenly: {error}");
         }
         self.shaped = place;
     }
@@ -226,7 +258,7 @@ impl Uplink {
             interface: standing.interface.clone(),
             index: standing.index,
             sources: Family::ALL.map(source),
-            mark: self.mark.value(),
+            mark: self.mark().value(),
         }
     }
 
@@ -240,16 +272,22 @@ impl Uplink {
         self.binding = binding;
         let Some(binding) = &self.binding else { return };
         for (probe, config) in self.config.probes.iter().enumerate() {
-            let seat = Seat { uplink: self.mark, probe, generation: self.generation };
+            let seat = Seat { uplink: self.mark(), probe, generation: self.generation };
             self.probers.push(Prober::start(
                 seat,
                 config.clone(),
-                self.config.interval,
+                self.config.pause(config),
                 binding.clone(),
                 self.reports.clone(),
             ));
         }
     }
+}
+
+fn health(config: &UplinkConfig) -> Health {
+    let UplinkConfig { interval, silence, rise, fall, quorum, .. } = *config;
+    let rules = Rules { interval, gap: config.gap(), silence, rise, fall, quorum };
+    Health::new(clock::since_boot(), rules, config.probes.len())
 }
 
 /// What is drained comes after every tier that there is.

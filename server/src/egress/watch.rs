@@ -2,6 +2,7 @@
 
 mod adapt;
 mod census;
+mod configure;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -20,9 +21,11 @@ use super::nat::{Elements, Table, is_plain_interface};
 use super::prober::{REPORTS_MAX, Report};
 use super::selection::Selection;
 use super::standing::Surroundings;
-use super::uplink::Uplink;
+use super::uplink::{Duty, Uplink};
+use crate::egress_config::EgressConfig;
 use crate::policy::Policy;
 pub(super) use census::Census;
+pub(super) use configure::members;
 
 /// What others may see while the task runs.
 #[derive(Debug, Default)]
@@ -34,6 +37,10 @@ pub(super) struct Published {
 /// What others may ask of the task.
 #[derive(Debug)]
 pub(super) enum Command {
+    /// Another configuration.
+    Configure(Box<EgressConfig>, oneshot::Sender<Result<()>>),
+    /// What the uplink of a name may do.
+    Duty(String, Duty, oneshot::Sender<Result<()>>),
     /// Who may be the source of inner packets from here on.
     Sources(Vec<IpNet>, oneshot::Sender<Result<()>>),
     /// End.
@@ -52,6 +59,7 @@ pub(super) struct Watch {
     pub(super) pool6: Option<Ipv6Net>,
     pub(super) uplinks: Vec<Uplink>,
     pub(super) reports: mpsc::Receiver<Report>,
+    pub(super) reports_in: mpsc::Sender<Report>,
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) published: Arc<Mutex<Published>>,
     /// One for each policy and family.
@@ -61,6 +69,12 @@ pub(super) struct Watch {
     /// How many sources each uplink has, where they are dealt out: when they were counted, and by
     /// policy and family.
     pub(super) census: Census,
+    /// Uplinks that are no longer configured, and still have something on the host.
+    pub(super) gone: Vec<Uplink>,
+    /// Whether the table must be made anew, since more than its elements changes.
+    pub(super) redraw: bool,
+    /// Whether the owners of buckets must be found anew, since uplinks or weights are others.
+    pub(super) reweighed: bool,
     /// What the nft table holds.
     pub(super) elements: Elements,
     /// Interfaces with a default route, where no uplinks are configured.
@@ -89,6 +103,12 @@ impl Watch {
                     self.sources = sources.into_iter().collect();
                     // Nobody may be waiting for the answer.
                     let _ = done.send(self.adapt().await);
+                }
+                Waking::Command(Command::Configure(config, done)) => {
+                    let _ = done.send(self.configure(*config).await);
+                }
+                Waking::Command(Command::Duty(name, duty, done)) => {
+                    let _ = done.send(self.set_duty(&name, duty).await);
                 }
                 Waking::Time => {
                     // Probes that were starved as we were may have an answer that nobody has read.
@@ -165,7 +185,7 @@ impl Watch {
     }
 
     fn on_report(&mut self, report: Report) {
-        let of_report = |uplink: &&mut Uplink| uplink.mark == report.seat.uplink;
+        let of_report = |uplink: &&mut Uplink| uplink.mark() == report.seat.uplink;
         let Some(uplink) = self.uplinks.iter_mut().find(of_report) else { return };
         for event in uplink.on_report(report, &self.table.policies) {
             self.record(event);

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
-use hawser_server::egress::{Cause, Egress, Event, EventKind, Origin, State};
+use hawser_server::egress::{Cause, Duty, Egress, Event, EventKind, Origin, State};
 use hawser_server::egress_config::EgressConfig;
 use hawser_server::policy::{Choose, Key, Policy};
 use hawser_server::probe_config::ProbeConfig;
@@ -177,8 +177,12 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn await_health(&self, name: &str, state: State) {
+        self.await_health_within(name, state, Duration::from_secs(15));
+    }
+
+    fn await_health_within(&self, name: &str, state: State, time: Duration) {
         let wanted = state.to_string();
-        eventually(&format!("{name} is {wanted}"), Duration::from_secs(15), || {
+        eventually(&format!("{name} is {wanted}"), time, || {
             let uplinks = self.egress.snapshot();
             let found = uplinks.iter().find(|uplink| uplink.name == name);
             found.is_some_and(|uplink| uplink.state == wanted).then_some(())
@@ -187,7 +191,11 @@ impl Running {
 
     /// Waits until new flows take this uplink, which is healthy.
     pub(crate) fn await_active(&self, name: &str) {
-        self.await_health(name, State::Up);
+        self.await_active_within(name, Duration::from_secs(15));
+    }
+
+    pub(crate) fn await_active_within(&self, name: &str, time: Duration) {
+        self.await_health_within(name, State::Up, time);
         eventually(&format!("{name} is active"), Duration::from_secs(5), || {
             let active = self.egress.snapshot().into_iter().filter(|uplink| uplink.active);
             active.map(|uplink| uplink.name).eq([name]).then_some(())
@@ -228,6 +236,14 @@ impl Running {
     /// How many events are of a kind.
     pub(crate) fn kinds(&self, of: impl Fn(&EventKind) -> bool) -> usize {
         self.egress.events().iter().filter(|event| of(&event.kind)).count()
+    }
+
+    pub(crate) fn configure(&self, config: EgressConfig) {
+        self.runtime.block_on(self.egress.configure(config)).unwrap();
+    }
+
+    pub(crate) fn set_duty(&self, uplink: &str, duty: Duty) {
+        self.runtime.block_on(self.egress.set_duty(uplink, duty)).unwrap();
     }
 
     pub(crate) fn set_sources(&self, sources: &[&str]) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use hawser_server::egress::{EventKind, State};
+use hawser_server::egress::{Duty, EventKind, State};
 use hawser_server::policy::Key;
 use hawser_server::uplink_config::UplinkConfig;
 use shared::host::Family;
@@ -65,6 +65,87 @@ fn ten_thousand_flows_are_shared_by_weight_and_a_failure_moves_only_its_own() {
         let again = send(&senders);
         first.iter().all(|(flow, it)| again[flow].uplink == it.uplink).then_some(())
     });
+    egress.stop();
+}
+
+#[test]
+fn a_handful_of_sources_does_not_overload_one_uplink_and_keeps_to_its_own() {
+    if !inside("sharing::a_handful_of_sources_does_not_overload_one_uplink_and_keeps_to_its_own") {
+        return;
+    }
+    let lab = Lab::new();
+    lab.connect(3);
+    let uplinks = [("a", "wan1"), ("b", "wan2"), ("c", "wan3")];
+    let uplinks = uplinks.map(|(name, interface)| uplink(name, interface, 1)).to_vec();
+    let egress = lab.share(Key::LeastLoaded, uplinks);
+    for name in ["a", "b", "c"] {
+        egress.await_health(name, State::Up);
+    }
+    lab.client.run(
+        "for i in 1 2 3 4 5 6 7 8; do ip address add 10.9.0.1$i/32 dev inner; \
+         ip address add 2001:db8:9::1$i/128 dev inner nodad; done",
+    );
+    for far in ["203.0.113.9:4000", "[2001:db8:ffff::9]:4000"] {
+        let ask = |source: usize| {
+            let from = match far.starts_with('[') {
+                true => format!("[2001:db8:9::1{source}]:0"),
+                false => format!("10.9.0.1{source}:0"),
+            };
+            lab.flow_from(&from, far).ask_until_answered().provider
+        };
+        let all = || (1..=8).map(ask).collect::<Vec<String>>();
+        let first = all();
+        println!("{} of 8 sources at the fullest of 3 uplinks", fullest(&first));
+        assert!(fullest(&first) <= 4, "1.5 times the fair share: {first:?}");
+        assert_eq!(all(), first, "each where it was");
+        assert_eq!(all(), first);
+
+        egress.set_duty("b", Duty::Off);
+        let without = all();
+        for (before, after) in first.iter().zip(&without) {
+            assert!(if before == "isp2" { after != "isp2" } else { after == before });
+        }
+        assert!(fullest(&without) <= 6, "{without:?}");
+        egress.set_duty("b", Duty::Normal);
+    }
+    eventually("they are counted", Duration::from_secs(40), || {
+        let sources: Vec<u64> = egress.snapshot().iter().filter_map(|it| it.sources).collect();
+        (sources.iter().sum::<u64>() == 16).then_some(())
+    });
+    egress.stop();
+}
+
+/// How many are at the one that has most.
+fn fullest(places: &[String]) -> usize {
+    let count = |isp: &&str| places.iter().filter(|place| place == isp).count();
+    ["isp1", "isp2", "isp3"].iter().map(count).max().unwrap()
+}
+
+/// L4 of the test plan: only the prefix of an address changes; and a fixed address of IPv4.
+#[test]
+fn sources_become_what_the_uplink_was_told() {
+    if !inside("sharing::sources_become_what_the_uplink_was_told") {
+        return;
+    }
+    let lab = Lab::new();
+    let told = ["203.0.113.77", "2001:db8:77::/64"].map(|source| source.parse().unwrap());
+    let b = UplinkConfig { translate_to: told.to_vec(), ..uplink("b", "wan2", 1) };
+    lab.isp2.run(
+        "ip route add 203.0.113.77/32 via 198.51.100.2
+         ip -6 route add 2001:db8:77::/64 via 2001:db8:2::2",
+    );
+    let egress = lab.start(vec![b, uplink("a", "wan1", 2)]);
+    egress.await_active("b");
+    egress.await_health("a", State::Up);
+
+    let sources = lab.flows().map(|mut flow| flow.ask_until("isp2").source.to_string());
+    assert_eq!(sources, ["203.0.113.77", "2001:db8:77::2"]);
+    egress.set_duty("b", Duty::Off);
+    let [v4, v6] = lab.flows();
+    for mut flow in [v4, v6] {
+        let answer = flow.ask_until("isp1");
+        assert_eq!(answer.source, flow.address_at("isp1"), "the other one knows nothing of it");
+    }
     egress.stop();
 }
 

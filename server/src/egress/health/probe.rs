@@ -113,11 +113,14 @@ impl Probe {
 
     /// When silence becomes a failure; none while nothing was asked.
     ///
-    /// The second term keeps our own absence (a suspended host, a starved thread) from counting:
-    /// whoever did not ask was not refused an answer.
+    /// An outage may have begun just before the first question that was not answered, and one that
+    /// ends a gap before the patience does must still be heard of. Counting from that question also
+    /// keeps our own absence (a suspended host, a starved thread) from counting: whoever did not ask
+    /// was not refused an answer.
     pub(super) fn silent_at(&self, rules: &Rules) -> Option<Duration> {
         let patience = self.patience(rules);
-        let asked = self.waiting_since? + patience.saturating_sub(rules.interval);
+        let answer = self.smoothed_rtt.map_or(Duration::ZERO, |rtt| rtt + self.rttvar * 4);
+        let asked = self.waiting_since? + patience.saturating_sub(rules.gap) + answer;
         Some(asked.max(self.heard_at + patience))
     }
 

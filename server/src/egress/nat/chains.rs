@@ -9,7 +9,7 @@ use super::super::mark::{MARK_MASK, UplinkMark};
 use super::super::shaping::QUEUES;
 use super::elements::number;
 use super::{Pin, Table, Translation, of};
-use crate::policy::HOME_FOR;
+use crate::policy::{HOME_FOR, Policy};
 
 /// The chain that pins a flow to an uplink.
 pub(super) fn pin(mark: UplinkMark) -> String {
@@ -137,8 +137,8 @@ fn homes(table: &Table, mark: UplinkMark) -> impl Iterator<Item = String> {
 }
 
 fn remembering(table: &Table) -> impl Iterator<Item = usize> {
-    let policies = table.policies.iter().enumerate().filter(|_| table.chooses);
-    policies.filter(|(_, policy)| policy.remembers()).map(|(at, _)| at)
+    let policies = table.policies.iter().filter(|_| table.chooses);
+    policies.filter(|policy| policy.remembers()).map(Policy::number)
 }
 
 /// Sources that are remembered at one uplink; more are dealt out anew with each flow.

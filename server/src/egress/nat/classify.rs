@@ -19,7 +19,8 @@ pub(super) fn lines(rules: &Rules, policies: &[Policy]) -> String {
         return lines;
     }
     let place = |class: Class| {
-        policies.iter().position(|policy| policy.class == Some(class)).unwrap_or_default()
+        let own = policies.iter().find(|policy| policy.class == Some(class));
+        own.map(Policy::number).unwrap_or_default()
     };
     for rule in rules.iter() {
         for condition in conditions(&rule.when) {

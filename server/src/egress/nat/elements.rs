@@ -9,6 +9,7 @@ use shared::host::Family;
 use super::super::buckets::BUCKETS;
 use super::super::mark::UplinkMark;
 use super::{Pin, Table, chains, of};
+use crate::policy::Policy;
 
 /// What changes, and only in what differs.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -50,7 +51,7 @@ impl Table {
         if from.pins != to.pins {
             script.text += &chains::list(self, &to.pins);
         }
-        for policy in 0..self.policies.len() {
+        for policy in self.policies.iter().map(Policy::number) {
             let name = of(policy);
             let same =
                 |family| from.choice.get(&(policy, family)) == to.choice.get(&(policy, family));

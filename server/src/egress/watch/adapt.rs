@@ -41,11 +41,16 @@ impl Watch {
             selection.choose(&candidates);
         }
         let wanted = self.wanted();
-        let script = self.table.change(&self.elements, &wanted);
+        let script = match self.redraw {
+            true => self.table.create(&wanted),
+            false => self.table.change(&self.elements, &wanted),
+        };
         if !script.is_empty() {
             self.host.nft(&self.table.name, &script).await?;
             self.elements = wanted;
+            self.redraw = false;
         }
+        self.reweighed = false;
         for at in 0..self.selections.len() {
             if let Some((before, after)) = self.selections[at].poll_change() {
                 self.record_choice(&self.selections[at], &before, &after);
@@ -58,7 +63,7 @@ impl Watch {
             uplink.routing.close_stale(&self.host).await?;
         }
         self.forget_stale_flows();
-        Ok(())
+        self.bury().await
     }
 
     /// What the table is to hold.
@@ -68,18 +73,18 @@ impl Watch {
             wanted.exits.insert(exit.clone(), None);
         }
         for uplink in &self.uplinks {
-            wanted.pins.insert(uplink.mark, pin(&uplink.config, self.pool6));
+            wanted.pins.insert(uplink.mark(), pin(&uplink.config, self.pool6));
             if let Some(standing) = &uplink.standing {
-                wanted.exits.entry(standing.interface.clone()).or_insert(Some(uplink.mark));
+                wanted.exits.entry(standing.interface.clone()).or_insert(Some(uplink.mark()));
             }
         }
         for selection in &self.selections {
-            let at = (selection.policy, selection.family);
+            let at = (self.table.policies[selection.policy].number(), selection.family);
             if let Some(lead) = self.lead(selection) {
                 wanted.choice.insert(at, lead);
             }
             let homes: BTreeSet<_> =
-                selection.homes().map(|uplink| self.uplinks[uplink].mark).collect();
+                selection.homes().map(|uplink| self.uplinks[uplink].mark()).collect();
             wanted.homes.insert(at, homes);
         }
         wanted
@@ -87,21 +92,22 @@ impl Watch {
 
     /// Where new flows go by a selection.
     fn lead(&self, selection: &Selection) -> Option<Lead> {
-        let at = (selection.policy, selection.family);
         let policy = &self.table.policies[selection.policy];
+        let at = (policy.number(), selection.family);
         let parts = &selection.choice.parts;
         let first = selection.choice.members().next()?;
         if policy.choose == Choose::ActiveStandby {
-            return Some(Lead::One(self.uplinks[first].mark));
+            return Some(Lead::One(self.uplinks[first].mark()));
         }
         let owners = if policy.deals_out() {
             let hand = |(at, uplink): (usize, &Uplink)| Hand {
                 weight: u64::from(uplink.config.weight) * u64::from(parts[at]),
-                sources: self.census.of(selection.policy, selection.family, uplink.mark),
+                sources: self.census.of(policy.number(), selection.family, uplink.mark()),
             };
             deal(&self.uplinks.iter().enumerate().map(hand).collect::<Vec<_>>())
         } else {
-            if *parts == selection.in_force.parts
+            if !self.reweighed
+                && *parts == selection.in_force.parts
                 && let Some(lead) = self.elements.choice.get(&at)
             {
                 // The same choice has the same owners.
@@ -109,18 +115,18 @@ impl Watch {
             }
             self.buckets.owners(parts)
         };
-        let marks = owners.map(|owner| Some(self.uplinks.get(usize::from(owner?))?.mark));
+        let marks = owners.map(|owner| Some(self.uplinks.get(usize::from(owner?))?.mark()));
         Some(Lead::Buckets(Box::new(marks)))
     }
 
     fn forget_stale_flows(&mut self) {
         for at in 0..self.selections.len() {
             let family = self.selections[at].family;
-            let policy = self.selections[at].policy;
-            let class = self.table.policies[policy].name();
+            let policy = &self.table.policies[self.selections[at].policy];
+            let (policy, class) = (policy.number(), policy.name());
             for uplink in self.selections[at].poll_flush() {
                 let name = self.uplinks[uplink].config.name.clone();
-                let mark = self.uplinks[uplink].mark;
+                let mark = self.uplinks[uplink].mark();
                 let mut forgotten = conntrack::forget_flows(family, mark, policy);
                 // Visitors must stay as long as their uplink works, whatever the rest does.
                 if policy == 0 && !self.uplinks[uplink].works(family) {

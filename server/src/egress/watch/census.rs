@@ -10,6 +10,7 @@ use tracing::debug;
 use super::super::mark::UplinkMark;
 use super::super::nat::home;
 use super::Watch;
+use crate::policy::Policy;
 
 /// The sources at each uplink, when they were counted last.
 #[derive(Debug, Default)]
@@ -55,14 +56,14 @@ impl Watch {
             return;
         }
         self.census.due_at = Some(now + EVERY);
-        let dealing = self.table.policies.iter().enumerate().filter(|(_, it)| it.remembers());
-        for (policy, _) in dealing {
+        let remembering = self.table.policies.iter().filter(|policy| policy.remembers());
+        for policy in remembering.map(Policy::number) {
             for family in Family::ALL {
                 for uplink in &self.uplinks {
-                    let set = home(policy, family, uplink.mark);
+                    let set = home(policy, family, uplink.mark());
                     match nft_set_len(&self.table.name, &set).await {
                         Ok(count) => {
-                            self.census.counts.insert((policy, family, uplink.mark), count);
+                            self.census.counts.insert((policy, family, uplink.mark()), count);
                         }
                         Err(error) => debug!(%error, "the sources of an uplink can't be counted"),
                     }

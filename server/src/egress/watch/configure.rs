@@ -1,0 +1,145 @@
+//! Another configuration while traffic goes on: uplinks come, go and change, and no flow notices
+//! but those of an uplink that is gone.
+
+use anyhow::Result;
+
+use super::super::buckets::{Buckets, Member};
+use super::super::mark;
+use super::super::nat::{Elements, Table};
+use super::super::routing::{self, Routing};
+use super::super::selection::Selection;
+use super::super::uplink::{Duty, Uplink};
+use super::super::{conntrack, refuse_impossible};
+use super::Watch;
+use crate::egress_config::EgressConfig;
+use crate::policy::Policy;
+use crate::uplink_config::UplinkConfig;
+use shared::clock;
+use shared::host::Family;
+use tracing::warn;
+
+impl Watch {
+    /// Takes over another configuration. Uplinks are known by their names: one that stays keeps its
+    /// mark and its flows, and its health too unless it is probed in another way.
+    pub(super) async fn configure(&mut self, config: EgressConfig) -> Result<()> {
+        refuse_impossible(&config.uplinks, &self.table.tun)?;
+        let newcomers = self.lay_newcomers(&config.uplinks).await?;
+        let EgressConfig { uplinks, policies, rules, slow_start, reset_connections } = config;
+        self.buckets = Buckets::new(&members(&uplinks));
+        self.reweighed = true;
+        self.slow_start = slow_start;
+        let places = self.replace_uplinks(uplinks, newcomers);
+        let chooses = !self.uplinks.is_empty();
+        let table = Table { policies, rules, reset_connections, chooses, ..self.table.clone() };
+        let nothing = Elements::default();
+        self.redraw |= table.create(&nothing) != self.table.create(&nothing);
+        self.select_by(table, &places);
+        self.look().await?;
+        self.on_time(clock::since_boot());
+        self.adapt().await
+    }
+
+    /// Changes what an uplink may do, whatever its configuration says.
+    pub(super) async fn set_duty(&mut self, name: &str, duty: Duty) -> Result<()> {
+        let Some(uplink) = self.uplinks.iter_mut().find(|it| it.config.name == name) else {
+            anyhow::bail!("there is no uplink \"{name}\"");
+        };
+        uplink.duty = duty;
+        self.adapt().await
+    }
+
+    /// Routing tables for those that were not there before; all of them, or none.
+    async fn lay_newcomers(&mut self, uplinks: &[UplinkConfig]) -> Result<Vec<Routing>> {
+        let known = |config: &&UplinkConfig| {
+            !self.uplinks.iter().any(|uplink| uplink.config.name == config.name)
+        };
+        let count = uplinks.iter().filter(known).count();
+        let marks = mark::free_marks(self.host.netlink(), count).await?;
+        if !self.table.chooses && !uplinks.is_empty() {
+            routing::lay_nowhere(&self.host, self.table.nowhere, &self.table.tun).await?;
+        }
+        let mut laid = Vec::with_capacity(count);
+        for mark in marks {
+            match Routing::lay(&self.host, mark, &self.table.tun).await {
+                Ok(routing) => laid.push(routing),
+                Err(error) => {
+                    for routing in laid {
+                        routing.remove(&self.host).await?;
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(laid)
+    }
+
+    /// The uplinks of a configuration in its order. Says at which place each was before.
+    fn replace_uplinks(
+        &mut self,
+        configs: Vec<UplinkConfig>,
+        newcomers: Vec<Routing>,
+    ) -> Vec<Option<usize>> {
+        let mut newcomers = newcomers.into_iter();
+        let mut before: Vec<Option<Uplink>> =
+            std::mem::take(&mut self.uplinks).into_iter().map(Some).collect();
+        let mut places = Vec::with_capacity(configs.len());
+        for config in configs {
+            let is_it = |uplink: &Option<Uplink>| {
+                uplink.as_ref().is_some_and(|uplink| uplink.config.name == config.name)
+            };
+            let place = before.iter().position(is_it);
+            if let Some(mut uplink) = place.and_then(|place| before[place].take()) {
+                uplink.configure(config);
+                self.uplinks.push(uplink);
+                places.push(place);
+            } else if let Some(routing) = newcomers.next() {
+                let uplink = Uplink::new(config, routing, self.reports_in.clone());
+                self.uplinks.push(uplink);
+                places.push(None);
+            }
+        }
+        self.gone.extend(before.into_iter().flatten());
+        places
+    }
+
+    /// Chooses by the policies of another table from here on.
+    fn select_by(&mut self, table: Table, places: &[Option<usize>]) {
+        let before = std::mem::take(&mut self.selections);
+        let class_of = |at: usize| self.table.policies[at].class;
+        for (at, policy) in table.policies.iter().enumerate() {
+            for family in Family::ALL {
+                let mut selection = Selection::new(family, at, policy.clone(), places.len());
+                let same =
+                    |it: &&Selection| it.family == family && class_of(it.policy) == policy.class;
+                if let Some(before) = before.iter().find(same) {
+                    selection.inherit(before, places);
+                }
+                self.selections.push(selection);
+            }
+        }
+        if table.policies != self.table.policies {
+            self.uplinks.iter_mut().for_each(|uplink| uplink.grades.regrade());
+        }
+        if table.policies.iter().any(Policy::remembers) {
+            self.census.begin(clock::since_boot());
+        }
+        self.table = table;
+    }
+
+    /// Takes back what uplinks had that are gone, once no new flow goes there.
+    pub(super) async fn bury(&mut self) -> Result<()> {
+        while let Some(uplink) = self.gone.pop() {
+            for family in Family::ALL {
+                if let Err(error) = conntrack::forget_all_flows(family, uplink.mark()) {
+                    warn!(uplink = uplink.config.name, %family, %error, "its flows are stuck");
+                }
+            }
+            uplink.end(&self.host).await?;
+        }
+        Ok(())
+    }
+}
+
+pub(in super::super) fn members(uplinks: &[UplinkConfig]) -> Vec<Member<'_>> {
+    uplinks.iter().map(|uplink| Member { name: &uplink.name, weight: uplink.weight }).collect()
+}
