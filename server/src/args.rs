@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
+use hawser_server::egress::Supposition;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use shared::{
     config::{Wrong, parse_cidr, parse_listen_address, validate_name},
@@ -39,6 +40,16 @@ pub(crate) enum Command {
     Client {
         #[command(subcommand)]
         command: ClientCommand,
+    },
+    /// Print where traffic would go if uplinks were in some state; nothing is asked or changed
+    DryRun {
+        /// The server's configuration
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// An uplink's state: healthy, unhealthy, no-link, draining, off or bad-for-CLASS;
+        /// the others are healthy
+        #[arg(value_name = "UPLINK=STATE")]
+        supposed: Vec<Supposition>,
     },
     /// Write a configuration, a key and a folder for clients
     Init(InitArguments),

@@ -7,6 +7,7 @@
 //! | `pool` | which of them new flows take |
 //! | `selection` | what that means for one family of one class, and for the flows that must leave |
 //! | `buckets` | which flows go where, when several uplinks share them |
+//! | `foresight` | the same for a state that is only supposed |
 //! | `deal` | the same for a handful of sources |
 //! | `standing` | on which interface an uplink stands, and what is its next hop |
 //! | `prober`, `prober/` | ask the targets |
@@ -22,6 +23,7 @@ mod buckets;
 mod conntrack;
 mod deal;
 mod event;
+mod foresight;
 mod grades;
 mod health;
 mod mark;
@@ -50,6 +52,7 @@ use tokio::task::JoinHandle;
 use tracing::warn;
 
 pub use event::{Event, EventKind, Reason};
+pub use foresight::{Foreseen, Supposed, Supposition, foresee};
 pub use health::{Cause, State};
 pub use quality::Breach;
 pub use uplink::Duty;

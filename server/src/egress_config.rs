@@ -88,7 +88,7 @@ impl EgressConfig {
         let mut lines = Vec::new();
         for policy in self.policies.iter().filter(|policy| !policy.limits.is_empty()) {
             for uplink in self.uplinks.iter().filter(|uplink| uplink.admits(policy.class)) {
-                let known = KnownAfter::of(&policy.limits, uplink.gap());
+                let known = known_after(policy, uplink);
                 lines.push(format!(
                     "class {} on uplink {}: {}; {known}",
                     policy.name(),
@@ -99,6 +99,10 @@ impl EgressConfig {
         }
         lines
     }
+}
+
+fn known_after(policy: &Policy, uplink: &UplinkConfig) -> KnownAfter {
+    KnownAfter::of(&policy.limits, uplink.gap(), uplink.hurried_gap())
 }
 
 /// A limit must be one that the uplink's probes can measure, in a time that is of use.
@@ -115,9 +119,9 @@ fn note_unmeasurable(table: &mut Table<'_>, class: &Placed<Policy>, uplink: &Pla
             .note(class.span(), wrong.right("add `probe = \"icmp …\"` or \"tcp …\" to the uplink"));
         return;
     }
-    let known = KnownAfter::of(&policy.limits, uplink.gap());
+    let known = known_after(policy, uplink);
     if known.latest() > KNOWN_AFTER_MAX {
-        let wrong = Wrong::new(format!("{of} would be known too late: {known}"));
+        let wrong = Wrong::new(format!("{of} would be seen broken too late ({known})"));
         table
             .note(class.span(), wrong.right("shorten the uplink's `interval`, or raise the limit"));
     }
@@ -197,10 +201,8 @@ mod tests {
 
         assert_eq!(
             fast.explain_limits(),
-            [
-                "class real-time on uplink a: latency 150ms, jitter 30ms, loss 1%; a breach is known \
-              after 0.58 s, a loss just above the limit after 10 s"
-            ]
+            ["class real-time on uplink a: latency 150ms, jitter 30ms, loss 1%; known after: \
+                 delay 0.3s, 20% loss 0.3s, loss just above its limit 10.0s"]
         );
     }
 
@@ -226,7 +228,7 @@ mod tests {
             ("[[egress.class]]\nname = \"bulk\"\non_breach = \"keep\"\n".to_owned(), "no limit"),
             (format!("{class}failback = \"never\"\n"), "write one of drain, sticky, force"),
             (format!("{UPLINK}{class}"), "none of its probes measures delay"),
-            (format!("{UPLINK}{slow}{class}"), "would be known too late"),
+            (format!("{UPLINK}{slow}{class}"), "seen broken too late"),
         ] {
             let error = read(&text).expect_err(&text).to_string();
             assert!(error.contains(expected), "{error}");

@@ -73,40 +73,47 @@ impl Display for Limits {
     }
 }
 
-/// How soon it is known that a limit is broken.
+/// How soon it is known that a limit is broken; none for what has no limit.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct KnownAfter {
-    /// Delay and jitter, and a heavy loss.
-    at_once: Option<Duration>,
+    /// A delay, a jitter or a bad sound.
+    delay: Option<Duration>,
+    /// A loss of a fifth.
+    heavy_loss: Option<Duration>,
     /// A loss just above the limit.
     small_loss: Option<Duration>,
 }
 
 impl KnownAfter {
-    /// With a question each `interval`.
-    pub fn of(limits: &Limits, interval: Duration) -> Self {
-        let answer = limits.latency.unwrap_or_default() * 2;
-        let at_once = (!limits.is_empty()).then(|| span(interval) + answer);
-        let small_loss = limits.loss.map(|loss| interval * questions_for(loss) as u32);
-        Self { at_once, small_loss }
+    /// With a question each `gap`, and each `hurried` once an answer is missing.
+    pub fn of(limits: &Limits, gap: Duration, hurried: Duration) -> Self {
+        let too_late = limits.latency.unwrap_or_default() * 2;
+        let delays = limits.latency.is_some() || limits.jitter.is_some() || limits.mos.is_some();
+        Self {
+            delay: delays.then(|| span(gap).max(too_late) + gap * 2),
+            // The first of five lost ones, and the four that make it certain.
+            heavy_loss: limits.loss.map(|_| (gap * 5 + hurried * 20).max(span(gap)) + gap * 2),
+            small_loss: limits.loss.map(|loss| gap * questions_for(loss) as u32),
+        }
     }
 
-    /// The later of both.
+    /// The latest of them.
     pub(crate) fn latest(&self) -> Duration {
-        self.at_once.max(self.small_loss).unwrap_or_default()
+        self.delay.max(self.heavy_loss).max(self.small_loss).unwrap_or_default()
     }
 }
 
 impl Display for KnownAfter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = |time: Duration| time.as_millis() as f64 / 1000.0;
-        if let Some(time) = self.at_once {
-            write!(f, "a breach is known after {} s", seconds(time))?;
+        let mut parts = Vec::new();
+        for (what, time) in [
+            ("delay", self.delay),
+            ("20% loss", self.heavy_loss),
+            ("loss just above its limit", self.small_loss),
+        ] {
+            parts.extend(time.map(|time| format!("{what} {:.1}s", time.as_secs_f64())));
         }
-        if let Some(time) = self.small_loss {
-            write!(f, ", a loss just above the limit after {} s", seconds(time))?;
-        }
-        Ok(())
+        write!(f, "known after: {}", parts.join(", "))
     }
 }
 

@@ -18,6 +18,7 @@ mod admission;
 mod args;
 mod clients;
 mod config;
+mod dry_run;
 mod init;
 mod leases;
 mod run;
@@ -35,6 +36,7 @@ fn execute(arguments: Arguments) -> Result<(), Error> {
     match arguments.command {
         Command::Check { file } => config::check(&file),
         Command::Client { command } => clients::command::execute(&command),
+        Command::DryRun { config, supposed } => dry_run::dry_run(&config, &supposed),
         Command::Init(init) => init::init(&init),
         Command::Keygen => keys::generate(),
         Command::Pubkey => keys::print_public(),

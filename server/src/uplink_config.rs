@@ -168,6 +168,12 @@ impl UplinkConfig {
         echo.map_or(self.interval, |probe| self.pause(probe))
     }
 
+    /// The time from one question to the next while an answer is missing.
+    pub fn hurried_gap(&self) -> Duration {
+        let echoes = self.probes.iter().any(|probe| matches!(probe, ProbeConfig::Icmp { .. }));
+        if echoes { (self.gap() / 2).max(ECHO_HURRIED) } else { self.interval }
+    }
+
     /// Whether the other one is probed in the same way, on the same interface.
     pub fn is_probed_as(&self, other: &Self) -> bool {
         (self.interface == other.interface && self.gateways == other.gateways)
@@ -225,6 +231,8 @@ pub const WEIGHT_MAX: u32 = 1000;
 const INTERVAL_MIN: Duration = Duration::from_millis(10);
 /// What no connection tracking of a host holds.
 const FLOWS_MAX: u32 = 10_000_000;
+/// While an answer is missing, an echo is asked for no more often.
+pub(crate) const ECHO_HURRIED: Duration = Duration::from_millis(10);
 /// Fifty echoes a second are enough.
 const ECHO_PAUSE_MIN: Duration = Duration::from_millis(20);
 const INTERVAL_MAX: Duration = Duration::from_secs(3600);

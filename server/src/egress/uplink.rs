@@ -291,6 +291,6 @@ fn health(config: &UplinkConfig) -> Health {
 }
 
 /// What is drained comes after every tier that there is.
-const DRAINED_TIER: u16 = 256;
+pub(super) const DRAINED_TIER: u16 = 256;
 /// In so many steps an uplink that has come back gets its share.
 const STEPS: u32 = 10;

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use crate::uplink_config::ECHO_HURRIED as HURRIED;
+
 /// The next question of one probe.
 #[derive(Debug)]
 pub(super) struct Pace {
@@ -82,8 +84,6 @@ impl Pace {
 
 /// How long an answer may be missing before it is no news any more.
 const HURRY: Duration = Duration::from_millis(500);
-/// What hurries asks no more often.
-const HURRIED: Duration = Duration::from_millis(10);
 /// A busy machine reads an answer so much later.
 const LATENESS: Duration = Duration::from_millis(10);
 /// What the first answer takes.
