@@ -19,7 +19,7 @@ use shared::{
     host::{Carrier, HostState, LinkEvent, LinkWatch},
     ready,
     signals::Signals,
-    status::{ControlSocket, Instance, Snapshot},
+    status::{ControlSocket, Instance, Requests, Snapshot},
     suites,
     tun::Tun,
     udp::SocketTable,
@@ -85,10 +85,10 @@ async fn raise(options: Options) -> Result<(), Error> {
     let result = async {
         let mut client = Client::start(&host, config, instance.name().to_owned(), signals).await?;
         let shown = Arc::clone(&client.shown);
-        let answering = tokio::spawn(status.serve(move || {
+        let answering = tokio::spawn(status.serve(Requests::new(move || {
             let shown = Arc::clone(&shown);
             async move { shown.snapshot().await }
-        }));
+        })));
         let result = client.keep().await;
         ready::announce_end();
         answering.abort();

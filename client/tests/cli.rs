@@ -10,7 +10,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use shared::status::{ControlSocket, Instance, PathDirection, Session, Snapshot};
+use shared::status::{ControlSocket, Instance, PathDirection, Requests, Session, Snapshot};
 use tempfile::TempDir;
 
 #[test]
@@ -104,10 +104,10 @@ async fn the_status_of_a_running_program_is_a_table_or_json() {
     let socket = ControlSocket::bind(instance.clone()).unwrap();
     let serving = tokio::spawn(socket.serve({
         let name = name.clone();
-        move || {
+        Requests::new(move || {
             let snapshot = snapshot(&name);
             async { snapshot }
-        }
+        })
     }));
 
     let by_name = vec!["status".to_owned(), "--name".to_owned(), name.clone()];

@@ -15,7 +15,7 @@ use shared::{
     host::{HostState, Route},
     ready,
     signals::Signals,
-    status::{ControlSocket, Instance, Snapshot},
+    status::{ControlSocket, Instance, Requests, Snapshot},
     tun::Tun,
     udp::{PathSocket, SocketTable},
 };
@@ -85,10 +85,10 @@ async fn serve(options: Options) -> Result<(), Error> {
     let result = async {
         let mut server = Server::start(&host, config, &key, &clients).await?;
         let shown = Arc::clone(&server.shown);
-        let answering = tokio::spawn(status.serve(move || {
+        let answering = tokio::spawn(status.serve(Requests::new(move || {
             let shown = Arc::clone(&shown);
             async move { shown.snapshot().await }
-        }));
+        })));
         let inner: Vec<IpAddr> = server.config.pools.server().addresses().collect();
         ready::announce(&inner);
         let result = server.follow(&mut clients, &mut signals).await;

@@ -19,11 +19,13 @@ use crate::{control::Route, tun::Tun, udp::SocketTable};
 
 pub use self::{
     command::{Command, NewSession, PathChange},
+    refusals::Refusals,
     report::{DriverReport, SessionReport},
 };
 
 mod command;
 mod poller;
+mod refusals;
 mod report;
 mod route_table;
 mod session_table;

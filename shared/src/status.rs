@@ -10,16 +10,21 @@ use std::{collections::BTreeMap, net::IpAddr, net::SocketAddr};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    addressee::Addressee,
     command::StatusArguments,
     instance::{Instance, validate_instance_name},
-    socket::ControlSocket,
+    query::ANSWER_TIME_MAX,
+    requests::{NoArguments, Requests},
+    socket::{CONNECTIONS_MAX, ControlSocket},
 };
 
+mod addressee;
 mod command;
 mod instance;
 mod interval;
 mod live;
 mod query;
+mod requests;
 mod screen;
 mod socket;
 mod table;

@@ -5,11 +5,15 @@ use engine::{
     stats::{InboundStats, OutboundStats},
 };
 
+use super::Refusals;
+
 /// The state of the data plane.
 #[derive(Clone, Debug, Default)]
 pub struct DriverReport {
     /// All sessions.
     pub sessions: Vec<SessionReport>,
+    /// What sessions refused that have ended since.
+    pub ended: Refusals,
     /// Datagrams that belonged to no session.
     pub unknown_session: u64,
     /// Packets from the TUN device for which there was no session.

@@ -2,10 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use engine::{
-    Cause, PathSnapshot, PathState, Side, Span, Time,
-    stats::{InboundStats, PathSent},
-};
+use engine::{Cause, PathSnapshot, PathState, Side, Span, Time, stats::PathSent};
 
 use super::{DriverReport, SessionReport};
 use crate::status::{
@@ -35,16 +32,18 @@ pub fn describe(
 
 /// What was refused, by reason.
 pub fn refused(report: &DriverReport) -> BTreeMap<String, u64> {
-    let sum = |count: fn(&InboundStats) -> u64| {
-        report.sessions.iter().map(|session| count(&session.inbound)).sum::<u64>()
-    };
+    // With those that have ended: a count that falls would be read as one that began anew.
+    let mut sum = report.ended;
+    for session in &report.sessions {
+        sum += &session.inbound;
+    }
     let counts = [
-        ("forged", sum(|stats| stats.forged)),
-        ("malformed", sum(|stats| stats.malformed)),
-        ("replayed", sum(|stats| stats.replayed)),
-        ("source or destination", sum(|stats| stats.refused)),
-        ("stale", sum(|stats| stats.stale)),
-        ("too old", sum(|stats| stats.too_old)),
+        ("forged", sum.forged),
+        ("malformed", sum.malformed),
+        ("replayed", sum.replayed),
+        ("source or destination", sum.refused),
+        ("stale", sum.stale),
+        ("too old", sum.too_old),
         ("unknown session", report.unknown_session),
         ("no session for packet", report.no_session),
     ];

@@ -354,7 +354,8 @@ impl DriverThread {
                 tunnel_mtu: session.outbound.tunnel_mtu(),
             }
         });
-        DriverReport { sessions: sessions.collect(), ..self.counts.clone() }
+        let sessions = sessions.collect();
+        DriverReport { sessions, ended: self.sessions.ended(), ..self.counts.clone() }
     }
 }
 

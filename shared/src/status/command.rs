@@ -2,30 +2,22 @@
 
 use std::{
     io::{self, Write as _},
-    path::PathBuf,
     time::Duration,
 };
 
 use serde_json::json;
 
 use super::{
-    Instance, Snapshot, VERSION, instance,
-    query::{self, not_running},
-    screen::WRITING,
-    table,
-    watch::Watch,
+    Addressee, Snapshot, VERSION, addressee::Running, screen::WRITING, table, watch::Watch,
 };
 use crate::{clock, exit::Error, grid::Colour};
 
 /// What `status` takes from the command line.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct StatusArguments {
-    /// The running program, as in its --name
-    #[arg(long, value_name = "NAME", conflicts_with = "config")]
-    pub name: Option<String>,
-    /// The configuration file that the running program was started with
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    /// Which program.
+    #[command(flatten)]
+    pub addressee: Addressee,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -45,48 +37,17 @@ impl StatusArguments {
     /// When it is not running, or does not answer.
     pub fn run(&self, program: &str) -> Result<(), Error> {
         if self.watch {
-            let first = self.only(program)?;
-            return Watch::new(first, self.interval.unwrap_or(INTERVAL), self.json).run();
+            let first = self.addressee.one(program)?;
+            return Watch::new(first.snapshot, self.interval.unwrap_or(INTERVAL), self.json).run();
         }
         print(&self.text(program)?).map(drop)
     }
 
     fn text(&self, program: &str) -> Result<String, Error> {
-        match self.asked(program)?.as_slice() {
-            [only] => Ok(self.one(only)),
+        match self.addressee.all(program)?.as_slice() {
+            [only] => Ok(self.one(&only.snapshot)),
             several => Ok(self.list(several)),
         }
-    }
-
-    /// The one program that is to be watched.
-    fn only(&self, program: &str) -> Result<Snapshot, Error> {
-        let mut asked = self.asked(program)?;
-        match (asked.pop(), asked.as_slice()) {
-            (Some(only), []) => Ok(only),
-            (last, others) => {
-                let names: Vec<&str> = others.iter().chain(&last).map(|it| &*it.name).collect();
-                let several = format!("several are running here: {}", names.join(", "));
-                Err(Error::configuration(several)
-                    .with_remedy("`status --watch --name NAME` shows one of them"))
-            }
-        }
-    }
-
-    /// The program with the name that was given, or all that run: at least one.
-    fn asked(&self, program: &str) -> Result<Vec<Snapshot>, Error> {
-        let wanted = match (&self.name, &self.config) {
-            (Some(name), _) => Some(name.clone()),
-            (None, Some(config)) => Some(instance::instance_name(None, config)?),
-            (None, None) => None,
-        };
-        if let Some(name) = wanted {
-            return Ok(vec![one_called(&name)?]);
-        }
-        let running: Vec<Snapshot> =
-            instance::all()?.iter().filter_map(|instance| query::ask(instance).ok()).collect();
-        let (own, others): (Vec<_>, Vec<_>) =
-            running.into_iter().partition(|it| it.program == program);
-        if own.is_empty() { Err(none_running(program, &others)) } else { Ok(own) }
     }
 
     fn one(&self, snapshot: &Snapshot) -> String {
@@ -96,10 +57,11 @@ impl StatusArguments {
         table::render(snapshot, clock::since_epoch().as_secs(), Colour::of_stdout())
     }
 
-    fn list(&self, snapshots: &[Snapshot]) -> String {
+    fn list(&self, all: &[Running]) -> String {
+        let snapshots: Vec<&Snapshot> = all.iter().map(|it| &it.snapshot).collect();
         if !self.json {
             let now = clock::since_epoch().as_secs();
-            return table::render_list(snapshots, now, Colour::of_stdout());
+            return table::render_list(&snapshots, now, Colour::of_stdout());
         }
         let running: Vec<_> = snapshots
             .iter()
@@ -143,28 +105,6 @@ pub(super) fn json_line(snapshot: &Snapshot) -> String {
     format!("{text}\n")
 }
 
-/// A name may have a socket in more than one folder; the one that answers counts.
-pub(super) fn one_called(name: &str) -> Result<Snapshot, Error> {
-    let mut failed = not_running(name).with_remedy("`status` without --name lists what runs");
-    for instance in instance::called(name)? {
-        match query::ask(&instance) {
-            Ok(snapshot) => return Ok(snapshot),
-            Err(error) => failed = error,
-        }
-    }
-    Err(failed)
-}
-
-fn none_running(program: &str, others: &[Snapshot]) -> Error {
-    let error = Error::failed(format_args!("no {program} is running here"));
-    match others.first() {
-        Some(other) => {
-            error.with_remedy(format_args!("`{} status` shows the other program", other.program))
-        }
-        None => error,
-    }
-}
-
 /// Prints to standard output; says whether anybody still reads it.
 pub(super) fn print(text: &str) -> Result<bool, Error> {
     let mut out = io::stdout().lock();
@@ -172,16 +112,6 @@ pub(super) fn print(text: &str) -> Result<bool, Error> {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(Error::from_io(WRITING, &error)),
-    }
-}
-
-impl Instance {
-    /// Asks the program of this name how it is.
-    ///
-    /// # Errors
-    /// When it does not run, does not answer in time, or answers something else.
-    pub fn snapshot(&self) -> Result<Snapshot, Error> {
-        query::ask(self)
     }
 }
 

@@ -1,11 +1,10 @@
 //! The control socket of a running program.
 //!
 //! One request a line, one answer a line, both JSON: `{"request":"status"}` is answered by
-//! `{"status":{…}}`, anything else by `{"error":"…"}`.
+//! `{"status":{…}}`, others as the program's [`Requests`] say, and what is none by `{"error":"…"}`.
 
-use std::{fs, future::Future, io, os::unix::fs::PermissionsExt as _, sync::Arc, time::Duration};
+use std::{fs, io, os::unix::fs::PermissionsExt as _, sync::Arc, time::Duration};
 
-use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{UnixListener, UnixStream},
@@ -13,7 +12,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Instance, Snapshot};
+use super::{
+    Instance,
+    requests::{Refusal, Requests},
+};
 use crate::{
     exit::Error,
     lock::{Lock, LockError},
@@ -59,24 +61,20 @@ impl ControlSocket {
         &self.instance
     }
 
-    /// Answers requests until the future is dropped. `snapshot` is asked once for each.
-    pub async fn serve<F, S>(self, snapshot: F)
-    where
-        F: Fn() -> S + Send + Sync + 'static,
-        S: Future<Output = Snapshot> + Send,
-    {
-        let snapshot = Arc::new(snapshot);
+    /// Answers requests until the future is dropped.
+    pub async fn serve(self, requests: Requests) {
+        let requests = Arc::new(requests);
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut connections = tokio::task::JoinSet::new();
         loop {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             match self.listener.accept().await {
                 Ok((stream, _)) if is_ours(&stream) => {
-                    let snapshot = Arc::clone(&snapshot);
+                    let requests = Arc::clone(&requests);
                     connections.spawn(async move {
                         let _place = place;
                         // Who hangs up in the middle of an answer needs no answer.
-                        let _ = converse(stream, &*snapshot).await;
+                        let _ = converse(stream, &requests).await;
                     });
                 }
                 Ok(_) => tracing::debug!("control socket: a stranger was turned away"),
@@ -97,26 +95,11 @@ impl Drop for ControlSocket {
     }
 }
 
-/// A request.
-#[derive(Debug, Deserialize, Serialize)]
-pub(super) struct Request {
-    pub(super) request: String,
-}
-
-/// The answer: one of the two.
-#[derive(Debug, Default, Deserialize, Serialize)]
-pub(super) struct Answer {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) status: Option<Snapshot>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) error: Option<String>,
-}
-
-/// Questions at once; more wait.
-const CONNECTIONS_MAX: usize = 16;
+/// Connections at once; more wait.
+pub const CONNECTIONS_MAX: usize = 32;
 /// No request is longer.
 const REQUEST_BYTES_MAX: u64 = 4096;
-/// Who says nothing for so long is dropped, or sixteen idle connections would lock out the rest.
+/// Who says nothing for so long is dropped, or a few idle connections would lock out the rest.
 const IDLE_MAX: Duration = Duration::from_secs(5);
 /// Keeps a failing `accept` from spinning.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -133,11 +116,7 @@ fn is_ours(stream: &UnixStream) -> bool {
     stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
 }
 
-async fn converse<F, S>(stream: UnixStream, snapshot: &F) -> io::Result<()>
-where
-    F: Fn() -> S,
-    S: Future<Output = Snapshot>,
-{
+async fn converse(stream: UnixStream, requests: &Requests) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::new(read);
     loop {
@@ -148,32 +127,17 @@ where
             return Ok(());
         }
         let whole = line.ends_with(b"\n");
-        let answer = answer(&line, whole, snapshot).await;
-        let mut text = serde_json::to_vec(&answer)?;
-        text.push(b'\n');
-        timeout(IDLE_MAX, write.write_all(&text)).await??;
+        let answer = if whole { requests.answer(&line).await } else { not_whole() };
+        timeout(IDLE_MAX, write.write_all(&answer)).await??;
         if !whole {
             return Ok(());
         }
     }
 }
 
-async fn answer<F, S>(line: &[u8], whole: bool, snapshot: &F) -> Answer
-where
-    F: Fn() -> S,
-    S: Future<Output = Snapshot>,
-{
-    let error = |text: &str| Answer { error: Some(text.to_owned()), ..Answer::default() };
-    if !whole {
-        return error("the request is too long, or does not end in a newline");
-    }
-    match serde_json::from_slice::<Request>(line) {
-        Ok(Request { request }) if request == "status" => {
-            Answer { status: Some(snapshot().await), ..Answer::default() }
-        }
-        Ok(_) => error("unknown request; there is \"status\""),
-        Err(_) => error("a request is a line such as {\"request\":\"status\"}"),
-    }
+fn not_whole() -> Vec<u8> {
+    let error = "the request is too long, or does not end in a newline".to_owned();
+    Refusal { error, ..Refusal::default() }.in_bytes()
 }
 
 #[cfg(test)]
@@ -181,7 +145,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::status::query;
+    use crate::status::{Snapshot, query};
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_running_program_answers_and_its_socket_is_private() {
@@ -265,12 +229,13 @@ mod tests {
     fn running(folder: &Path) -> (Instance, tokio::task::JoinHandle<()>) {
         let instance = Instance::in_folder(folder, "x").unwrap();
         let socket = ControlSocket::bind(instance.clone()).unwrap();
-        let task = tokio::spawn(socket.serve(|| async { Snapshot::new("hawser", "x", 0) }));
+        let requests = Requests::new(|| async { Snapshot::new("hawser", "x", 0) });
+        let task = tokio::spawn(socket.serve(requests));
         (instance, task)
     }
 
     async fn ask(instance: &Instance) -> Result<Snapshot, Error> {
         let instance = instance.clone();
-        tokio::task::spawn_blocking(move || query::ask(&instance)).await.unwrap()
+        tokio::task::spawn_blocking(move || query::snapshot(&instance)).await.unwrap()
     }
 }

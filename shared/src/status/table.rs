@@ -44,7 +44,7 @@ pub(super) fn render(snapshot: &Snapshot, now: u64, colour: Colour) -> String {
 }
 
 /// One line for each of several programs.
-pub(super) fn render_list(snapshots: &[Snapshot], now: u64, colour: Colour) -> String {
+pub(super) fn render_list(snapshots: &[&Snapshot], now: u64, colour: Colour) -> String {
     let mut grid = Grid::new(&["NAME", "PROCESS", "RUNNING FOR", "MODE", "SESSIONS"]);
     for it in snapshots {
         grid.push(vec![

@@ -12,7 +12,8 @@ use tokio::time::MissedTickBehavior;
 
 use super::{
     Snapshot,
-    command::{json_line, one_called, print},
+    addressee::one_called,
+    command::{json_line, print},
     live::Live,
     screen::{Screen, WRITING},
     units::lasting,
@@ -97,7 +98,7 @@ impl Watch {
                         answer = asked => answer,
                     };
                     let answer = answer.map_err(|error| Error::failed(error.to_string()))?;
-                    self.take(answer, screen.is_some());
+                    self.take(answer.map(|it| it.snapshot), screen.is_some());
                     if self.gone.is_some() && screen.is_none() {
                         continue;
                     }
