@@ -10,8 +10,10 @@ use shared::{
     control::{KeyError, PublicKey},
     host_port::HostPort,
     routes::Routes,
-    status::StatusArguments,
+    status::{Addressee, StatusArguments},
 };
+
+use crate::uplink_command::UplinkCommand;
 
 /// Takes the tunnels of hawser clients and sends their packets out through health-checked uplinks.
 #[derive(Debug, Parser)]
@@ -57,10 +59,17 @@ pub(crate) enum Command {
     Keygen,
     /// Read a private key from standard input and print its public key
     Pubkey,
+    /// Let a running server read its configuration again: uplinks and their policies change at once
+    Reload(Addressee),
     /// Serve until asked to end
     Run(RunArguments),
     /// Show how a running server is: sessions, uplinks, traffic
     Status(StatusArguments),
+    /// Change the uplinks of a running server
+    Uplink {
+        #[command(subcommand)]
+        command: UplinkCommand,
+    },
 }
 
 #[derive(Debug, Subcommand)]

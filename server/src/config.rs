@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// Everything the file says, checked.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Config {
     /// Where to listen: 1 to [`ADDRESSES_MAX`].
     pub(crate) listen: Vec<SocketAddr>,
@@ -77,6 +77,26 @@ impl Config {
         let folder = path.parent().unwrap_or(Path::new(""));
         let document = Document::from_text(path.display().to_string(), text);
         document.read(|table| Self::read(table, folder)).map(drop)
+    }
+
+    /// The keys beside those of the egress in which it differs from another one.
+    pub(crate) fn differs_in(&self, other: &Self) -> Vec<&'static str> {
+        let differing = [
+            ("listen", self.listen != other.listen),
+            ("advertise", self.advertise != other.advertise),
+            ("pool", self.pools.v4 != other.pools.v4),
+            ("pool6", self.pools.v6 != other.pools.v6),
+            ("routes", self.routes != other.routes),
+            ("key_file", self.key_file != other.key_file),
+            ("clients", self.clients_folder != other.clients_folder),
+            ("mode", self.mode != other.mode),
+            ("client_may_choose_mode", self.client_may_choose_mode != other.client_may_choose_mode),
+            ("client_to_client", self.client_to_client != other.client_to_client),
+            ("rekey", self.rekey != other.rekey),
+            ("class", self.classes != other.classes),
+            ("trial", self.trial != other.trial),
+        ];
+        differing.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
     }
 
     /// Reads the server's private key.

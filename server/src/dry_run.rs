@@ -24,8 +24,7 @@ pub(crate) fn dry_run(path: &Path, supposed: &[Supposition]) -> Result<(), Error
             format!("{} has no uplinks: packets leave by the host's own routes", path.display());
         return Err(Error::configuration(none).with_remedy("add an `[[uplink]]`"));
     }
-    let foreseen = foresee(&config.egress, supposed)
-        .map_err(|wrong| Error::configuration(wrong.what()).with_remedy(wrong.remedy()))?;
+    let foreseen = foresee(&config.egress, supposed)?;
     let mut grid = Grid::new(&["CLASS", "NEW FLOWS", "WHY", "FLOWS THAT BEGIN ANEW"]);
     for it in &foreseen {
         let flushed = match it.flushed.as_slice() {

@@ -68,7 +68,9 @@ impl EgressConfig {
         config.policies = vec![rest];
         for class in classes {
             for uplink in &uplinks {
-                note_unmeasurable(table, &class, uplink);
+                if let Some(wrong) = unmeasurable(class.get_ref(), uplink.get_ref()) {
+                    table.note(class.span(), wrong);
+                }
             }
             config.policies.push(class.into_inner());
         }
@@ -81,6 +83,21 @@ impl EgressConfig {
             }
         }
         config
+    }
+
+    /// Adds an uplink at the end.
+    ///
+    /// # Errors
+    /// When there are too many, or it can't be measured as a class needs it.
+    pub fn add(&mut self, uplink: UplinkConfig) -> Result<(), Wrong> {
+        if self.uplinks.len() == UPLINKS_MAX {
+            return Err(Wrong::new(format!("there are {UPLINKS_MAX} uplinks, as many as can be")));
+        }
+        if let Some(wrong) = self.policies.iter().find_map(|it| unmeasurable(it, &uplink)) {
+            return Err(wrong);
+        }
+        self.uplinks.push(uplink);
+        Ok(())
     }
 
     /// What is known how soon of the limits of each class on each uplink, a line each.
@@ -106,25 +123,22 @@ fn known_after(policy: &Policy, uplink: &UplinkConfig) -> KnownAfter {
 }
 
 /// A limit must be one that the uplink's probes can measure, in a time that is of use.
-fn note_unmeasurable(table: &mut Table<'_>, class: &Placed<Policy>, uplink: &Placed<UplinkConfig>) {
-    let (policy, uplink) = (class.get_ref(), uplink.get_ref());
+fn unmeasurable(policy: &Policy, uplink: &UplinkConfig) -> Option<Wrong> {
     if policy.limits.is_empty() || !uplink.admits(policy.class) {
-        return;
+        return None;
     }
     let of = format!("the limits of class \"{}\" on uplink \"{}\"", policy.name(), uplink.name);
     if uplink.measuring_probes().next().is_none() {
         let wrong =
             Wrong::new(format!("{of} can't be measured: none of its probes measures delay"));
-        table
-            .note(class.span(), wrong.right("add `probe = \"icmp …\"` or \"tcp …\" to the uplink"));
-        return;
+        return Some(wrong.right("add `probe = \"icmp …\"` or \"tcp …\" to the uplink"));
     }
     let known = known_after(policy, uplink);
     if known.latest() > KNOWN_AFTER_MAX {
         let wrong = Wrong::new(format!("{of} would be seen broken too late ({known})"));
-        table
-            .note(class.span(), wrong.right("shorten the uplink's `interval`, or raise the limit"));
+        return Some(wrong.right("shorten the uplink's `interval`, or raise the limit"));
     }
+    None
 }
 
 fn read_uplinks(table: &mut Table<'_>) -> Vec<Placed<UplinkConfig>> {

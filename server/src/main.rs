@@ -21,8 +21,11 @@ mod config;
 mod dry_run;
 mod init;
 mod leases;
+mod operation;
+mod requests;
 mod run;
 mod sessions;
+mod uplink_command;
 
 fn main() -> ExitCode {
     exit::conclude(PROGRAM, execute(Arguments::parse()))
@@ -40,7 +43,9 @@ fn execute(arguments: Arguments) -> Result<(), Error> {
         Command::Init(init) => init::init(&init),
         Command::Keygen => keys::generate(),
         Command::Pubkey => keys::print_public(),
+        Command::Reload(server) => uplink_command::reload(&server),
         Command::Run(run) => run::run(Options::load(&run)?),
         Command::Status(status) => status.run(PROGRAM),
+        Command::Uplink { command } => uplink_command::execute(command),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -15,7 +16,7 @@ use shared::{
     host::{HostState, Route},
     ready,
     signals::Signals,
-    status::{ControlSocket, Instance, Requests, Snapshot},
+    status::{ControlSocket, Instance, Snapshot},
     tun::Tun,
     udp::{PathSocket, SocketTable},
 };
@@ -27,12 +28,16 @@ use crate::{
     args::RunArguments,
     clients::{Changes, Client, ClientsFolder},
     config::Config,
+    operation::Operation,
+    requests::requests,
     sessions::Sessions,
 };
 
 /// What `run` serves with.
 #[derive(Debug)]
 pub(crate) struct Options {
+    /// Where the configuration was read from.
+    pub(crate) path: PathBuf,
     /// The configuration.
     pub(crate) config: Config,
     /// Who the server is.
@@ -57,7 +62,7 @@ impl Options {
             warn!("a client is left out: {problem}");
         }
         let instance = Instance::named(arguments.name.as_deref(), &arguments.config)?;
-        Ok(Self { config, key, clients, instance })
+        Ok(Self { path: arguments.config.clone(), config, key, clients, instance })
     }
 }
 
@@ -78,17 +83,13 @@ pub(crate) fn run(options: Options) -> Result<(), Error> {
 }
 
 async fn serve(options: Options) -> Result<(), Error> {
-    let Options { config, key, mut clients, instance } = options;
+    let Options { path, config, key, mut clients, instance } = options;
     let mut signals = Signals::listen()?;
     let host = HostState::open(instance.name()).await?;
     let status = ControlSocket::bind(instance.clone())?;
     let result = async {
-        let mut server = Server::start(&host, config, &key, &clients).await?;
-        let shown = Arc::clone(&server.shown);
-        let answering = tokio::spawn(status.serve(Requests::new(move || {
-            let shown = Arc::clone(&shown);
-            async move { shown.snapshot().await }
-        })));
+        let mut server = Server::start(&host, path, config, &key, &clients).await?;
+        let answering = tokio::spawn(status.serve(requests(&server.shown)));
         let inner: Vec<IpAddr> = server.config.pools.server().addresses().collect();
         ready::announce(&inner);
         let result = server.follow(&mut clients, &mut signals).await;
@@ -115,20 +116,22 @@ struct Server {
     shown: Arc<Shown>,
 }
 
-/// What status shows of a server.
-struct Shown {
+/// What others are shown of a server, and may change.
+pub(crate) struct Shown {
     instance: String,
     since: u64,
     mode: &'static str,
     driver: Driver,
     control: ControlServer,
     sessions: Mutex<Sessions>,
-    egress: tokio::sync::Mutex<Option<Egress>>,
+    pub(crate) egress: tokio::sync::Mutex<Option<Egress>>,
+    pub(crate) operation: tokio::sync::Mutex<Operation>,
 }
 
 impl Server {
     async fn start(
         host: &HostState,
+        path: PathBuf,
         config: Config,
         key: &PrivateKey,
         clients: &ClientsFolder,
@@ -167,6 +170,7 @@ impl Server {
             control: control.clone(),
             sessions: Mutex::new(Sessions::new(&config)),
             egress: tokio::sync::Mutex::new(Some(egress)),
+            operation: tokio::sync::Mutex::new(Operation::new(path, config.clone())),
         });
         let host = host.clone();
         let server =
@@ -328,7 +332,8 @@ impl Server {
 }
 
 impl Shown {
-    async fn snapshot(&self) -> Snapshot {
+    /// How the server is.
+    pub(crate) async fn snapshot(&self) -> Snapshot {
         let mut snapshot = Snapshot::new(crate::PROGRAM, &self.instance, self.since);
         snapshot.mode = self.mode.to_owned();
         if let Some(egress) = &*self.egress.lock().await {

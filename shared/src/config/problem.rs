@@ -50,6 +50,13 @@ impl Display for Wrong {
 impl std::error::Error for Wrong {}
 
 /// Of an error about a thing that the value names: a key file, a folder.
+impl From<Wrong> for Error {
+    fn from(wrong: Wrong) -> Self {
+        let error = Self::configuration(wrong.what);
+        if wrong.right.is_empty() { error } else { error.with_remedy(wrong.right) }
+    }
+}
+
 impl From<Error> for Wrong {
     fn from(error: Error) -> Self {
         Self::new(error.cause()).right(error.remedy())

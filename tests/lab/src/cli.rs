@@ -57,6 +57,7 @@ pub(crate) fn run() -> Result<ExitCode> {
             let state = match state {
                 UplinkWord::Cut => UplinkState::Cut,
                 UplinkWord::Silent => UplinkState::Silent,
+                UplinkWord::Lossy => UplinkState::Lossy,
                 UplinkWord::Up => UplinkState::Up,
             };
             order(&name, &Request::Uplink { index, state })?;
@@ -231,6 +232,8 @@ enum UplinkWord {
     Cut,
     /// Carrier, and every packet vanishes
     Silent,
+    /// Carrier, and of ten packets to the server three vanish
+    Lossy,
     /// It works
     Up,
 }

@@ -87,6 +87,8 @@ pub enum UplinkState {
     Cut,
     /// The cable is good, and every packet vanishes behind it.
     Silent,
+    /// Of ten packets to the server three vanish.
+    Lossy,
     /// It carries.
     Up,
 }

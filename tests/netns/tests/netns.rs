@@ -31,5 +31,7 @@ mod links;
 mod restart;
 #[path = "netns/security.rs"]
 mod security;
+#[path = "netns/uplinks.rs"]
+mod uplinks;
 #[path = "netns/watch.rs"]
 mod watch;

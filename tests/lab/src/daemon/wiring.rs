@@ -104,16 +104,20 @@ impl Wiring {
     ) -> Result<()> {
         let exit = exit_name(index);
         self.namespace(Node::Inet)?.enter(|| {
-            if before == UplinkState::Silent {
-                run_nft(&format!("delete table inet silence_{exit}\n"))?;
+            let mut rules =
+                format!("add table inet faults_{exit}\ndelete table inet faults_{exit}\n");
+            match state {
+                UplinkState::Silent => rules += &silence(&exit),
+                UplinkState::Lossy => rules += &lossy(&exit),
+                UplinkState::Cut | UplinkState::Up => {}
             }
-            if state == UplinkState::Silent {
-                run_nft(&silence(&exit))?;
+            if before != UplinkState::Up || state != UplinkState::Up {
+                run_nft(&rules)?;
             }
             let netlink = Netlink::open()?;
             match state {
                 UplinkState::Cut => netlink.set_down(&exit),
-                UplinkState::Silent | UplinkState::Up => {
+                UplinkState::Silent | UplinkState::Lossy | UplinkState::Up => {
                     netlink.set_up(&exit)?;
                     // The kernel takes IPv6 addresses off a device that goes down.
                     for (address, prefix) in uplink_address(index, 2).into_iter().zip(PREFIXES) {
@@ -224,7 +228,7 @@ fn set_sysctl(name: &str, value: &str) -> Result<()> {
 /// apart: the gateway seems to be there.
 fn silence(exit: &str) -> String {
     format!(
-        "table inet silence_{exit} {{
+        "table inet faults_{exit} {{
             chain in {{
                 type filter hook prerouting priority -400; policy accept;
                 iifname \"{exit}\" drop
@@ -232,6 +236,18 @@ fn silence(exit: &str) -> String {
             chain out {{
                 type filter hook postrouting priority 400; policy accept;
                 oifname \"{exit}\" drop
+            }}
+        }}\n"
+    )
+}
+
+/// The rule that lets three of ten packets vanish on their way to the server.
+fn lossy(exit: &str) -> String {
+    format!(
+        "table inet faults_{exit} {{
+            chain out {{
+                type filter hook postrouting priority 400; policy accept;
+                oifname \"{exit}\" numgen random mod 10 < 3 drop
             }}
         }}\n"
     )
