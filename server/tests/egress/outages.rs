@@ -1,14 +1,17 @@
 //! How long an uplink may be away before flows move, and how often.
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use hawser_server::egress::{Duty, EventKind, State};
+use hawser_server::probe_config::ProbeConfig;
+use hawser_server::uplink_config::UplinkConfig;
 use shared::clock::since_boot;
 
 use crate::lab::{Lab, Running, uplink};
 use crate::namespace::{eventually, inside, run};
+use crate::target::{Manner, TARGET, Target};
 
 #[test]
 fn an_outage_of_a_quarter_of_a_second_moves_nothing_and_a_longer_one_does() {
@@ -124,6 +127,74 @@ fn a_connection_that_has_lost_its_uplink_is_reset() {
     });
     println!("{error} after {} ms", (since_boot() - began).as_millis());
     lab.client.make(|| TcpStream::connect("203.0.113.9:4002").unwrap());
+    egress.stop();
+}
+
+/// Complaint 3 and L3 of the test plan: who reconnects at once must not come back to the dead uplink.
+#[test]
+fn after_a_failover_no_flow_is_left_at_the_failed_uplink() {
+    if !inside("outages::after_a_failover_no_flow_is_left_at_the_failed_uplink") {
+        return;
+    }
+    let lab = Lab::new();
+    let egress = lab.start(vec![uplink("a", "wan1", 1), uplink("b", "wan2", 2)]);
+    egress.await_active("a");
+    egress.await_health("b", State::Up);
+    let mut held = lab.flow("203.0.113.9:4000");
+    held.ask_until("isp1");
+
+    // A new flow each millisecond, before, during and after.
+    let sockets: Vec<UdpSocket> =
+        (0..1500).map(|_| lab.client.make(|| UdpSocket::bind("10.9.0.2:0").unwrap())).collect();
+    let storm = std::thread::spawn(move || {
+        for socket in sockets {
+            let _ = socket.send_to(b"hello", "203.0.113.9:4000");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
+    std::thread::sleep(Duration::from_millis(300));
+    lab.isp1.run("ip link set peer down");
+    held.ask_until("isp2");
+    let flushed =
+        |kind: &EventKind| matches!(kind, EventKind::Flushed { uplink, .. } if uplink == "a");
+    eventually("its flows are forgotten", Duration::from_secs(2), || {
+        (egress.kinds(flushed) == 2).then_some(())
+    });
+    let at_a = || run("conntrack -L -m 0x10000/0xff0000 2>/dev/null || true").lines().count();
+    while !storm.is_finished() {
+        assert_eq!(at_a(), 0);
+    }
+    storm.join().unwrap();
+    let at_b = run("conntrack -L -m 0x20000/0xff0000 2>/dev/null").lines().count();
+    assert!(at_b > 500, "{at_b}");
+    let order: Vec<String> = egress
+        .events()
+        .iter()
+        .map(|event| event.kind.to_string())
+        .skip_while(|text| !text.contains("a: healthy"))
+        .collect();
+    let place = |text: &str| order.iter().position(|event| event.contains(text)).unwrap();
+    assert!(place("IPv4 leaves by b") < place("IPv4 flows of a begin anew"), "{order:?}");
+    egress.stop();
+}
+
+/// Complaint 9 of the test plan: a line that is slower than its probes are frequent is not dead.
+#[test]
+fn a_line_that_is_slower_than_its_probes_is_alive() {
+    if !inside("outages::a_line_that_is_slower_than_its_probes_is_alive") {
+        return;
+    }
+    let lab = Lab::new();
+    let target = Target::behind(&lab.isp1);
+    target.behave(Manner { delay: Duration::from_millis(800), ..Manner::default() });
+    let probes = vec![ProbeConfig::Icmp { target: TARGET.parse().unwrap() }];
+    let a = UplinkConfig { probes, ..uplink("a", "wan1", 1) };
+    let egress = lab.start(vec![a, uplink("b", "wan2", 2)]);
+    egress.await_active("a");
+
+    std::thread::sleep(Duration::from_secs(4));
+
+    assert_eq!(failures(&egress), 0, "{:?}", egress.events_of("a"));
     egress.stop();
 }
 
