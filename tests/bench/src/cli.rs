@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use engine::{Ablation, Trial};
 
 use crate::case::{Case, Plan};
+use crate::egress::Egress;
 use crate::namespaces::{self, Place};
 use crate::progress::Progress;
 use crate::row::{Row, Runner};
@@ -27,6 +28,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    /// Uplinks of the server: how soon traffic moves when they fail, and what is left alone
+    Egress(Egress),
     /// Several links: how much of them one flow gets, and what happens when they fail
     Multipath(Multipath),
 }
@@ -85,7 +88,13 @@ pub struct Multipath {
 /// # Errors
 /// When a scenario can't be run, or a result can't be written.
 pub fn run() -> Result<ExitCode> {
-    let Task::Multipath(options) = Arguments::parse().task;
+    let options = match Arguments::parse().task {
+        Task::Egress(options) => {
+            let code = if options.run()? { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+            return Ok(code);
+        }
+        Task::Multipath(options) => options,
+    };
     trial(&options.ablate)?;
     if options.check || options.write {
         return snapshot::run(options.write);

@@ -8,6 +8,7 @@
 pub mod ablation;
 pub mod case;
 pub mod cli;
+pub mod egress;
 pub mod namespaces;
 pub mod peer;
 pub mod picture;

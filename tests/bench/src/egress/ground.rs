@@ -1,0 +1,89 @@
+//! A tunnel whose server has three uplinks.
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use lab::{LinkSpec, Node, Topology, UplinkState};
+use netns::{Options, Tunnel, binary, eventually, run_on};
+use serde_json::Value;
+
+/// The programs at work.
+pub(super) struct Ground {
+    pub(super) tunnel: Tunnel,
+}
+
+/// A stream of a thousand packets a second from the client to a host behind the uplinks.
+pub(super) struct Stream {
+    sender: Child,
+    receiver: Child,
+}
+
+/// What became of it.
+pub(super) struct Heard {
+    pub(super) lost: f64,
+    /// The longest time without a packet, in ms, but for the time from one to the next.
+    pub(super) gap: f64,
+}
+
+impl Ground {
+    /// With `lines` in the server's configuration, which has three uplinks with probes each
+    /// `interval`; the first is in use, the others are healthy.
+    pub(super) fn prepare(lines: &str, interval: &str) -> Result<Self> {
+        let topology = Topology { uplinks: 3, ..Topology::of([LinkSpec::new("fibre", 100, 20)]) };
+        let uplinks = (0..3).map(|index| {
+            format!(
+                "\n[[uplink]]\nname = \"up{index}\"\ninterface = \"up{index}\"\ntier = {}\n\
+                 probe = \"icmp 10.98.{index}.2\"\ninterval = \"{interval}\"\n",
+                index + 1
+            )
+        });
+        let server = uplinks.collect::<String>() + lines;
+        let options = Options { routes: Some("default"), server, ..Options::default() };
+        let ground = Self { tunnel: Tunnel::up(&topology, &options)? };
+        eventually(Duration::from_secs(10), || {
+            let uplinks = ground.tunnel.server_status()?.uplinks;
+            let healthy = uplinks.iter().all(|uplink| uplink.state == "healthy");
+            Ok(healthy && uplinks[0].active && !uplinks[1].active)
+        })?;
+        Ok(ground)
+    }
+
+    pub(super) fn set(&self, uplink: u8, state: UplinkState) -> Result<()> {
+        self.tunnel.lab.uplink(uplink, state)
+    }
+
+    /// An order to the running server.
+    pub(super) fn order(&self, arguments: &[&str]) -> Result<()> {
+        let arguments = [arguments, &["--name", "server"]].concat();
+        run_on(&self.tunnel.lab, Node::Server, binary("hawser-server")?, &arguments).map(drop)
+    }
+
+    /// Begins a stream that lasts for so many seconds.
+    pub(super) fn stream(&self, seconds: f64) -> Result<Stream> {
+        let start = |node, arguments: &[&str]| {
+            let mut command = Command::new(binary("lab")?);
+            command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::null());
+            self.tunnel.lab.run_in(node, command).context("start a tool")
+        };
+        let receiver = start(Node::Inet, &["udp-recv", "--listen", HOST])?;
+        std::thread::sleep(Duration::from_millis(100));
+        let seconds = seconds.to_string();
+        let sender = start(Node::Client, &["udp-send", "--to", HOST, "--seconds", &seconds])?;
+        Ok(Stream { sender, receiver })
+    }
+}
+
+impl Stream {
+    /// Waits for its end.
+    pub(super) fn end(mut self) -> Result<Heard> {
+        self.sender.wait()?;
+        let output = self.receiver.wait_with_output()?;
+        ensure!(output.status.success(), "the receiver failed");
+        let report: Value = serde_json::from_slice(&output.stdout).context("read its report")?;
+        let figure = |name: &str| report[name].as_f64().with_context(|| format!("no {name}"));
+        Ok(Heard { lost: figure("lost")?, gap: figure("gap_max_us")? / 1000.0 - 1.0 })
+    }
+}
+
+const HOST: &str = "10.99.0.1:6001";
