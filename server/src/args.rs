@@ -9,7 +9,7 @@ use shared::{
     control::{KeyError, PublicKey},
     host_port::HostPort,
     routes::Routes,
-    status::StatusArguments,
+    status::{EventsArguments, StatusArguments},
 };
 
 /// Takes the tunnels of hawser clients and sends their packets out through health-checked uplinks.
@@ -40,6 +40,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ClientCommand,
     },
+    /// Show what happened to the uplinks, and go on with what happens
+    Events(EventsArguments),
     /// Write a configuration, a key and a folder for clients
     Init(InitArguments),
     /// Print a fresh private key

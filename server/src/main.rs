@@ -20,6 +20,7 @@ mod clients;
 mod config;
 mod init;
 mod leases;
+mod requests;
 mod run;
 mod sessions;
 
@@ -35,6 +36,7 @@ fn execute(arguments: Arguments) -> Result<(), Error> {
     match arguments.command {
         Command::Check { file } => config::check(&file),
         Command::Client { command } => clients::command::execute(&command),
+        Command::Events(events) => events.run(PROGRAM),
         Command::Init(init) => init::init(&init),
         Command::Keygen => keys::generate(),
         Command::Pubkey => keys::print_public(),

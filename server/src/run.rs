@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use hawser_server::egress::{Egress, Origin};
+use hawser_server::egress::{Egress, Feed, Origin};
 use ipnet::IpNet;
 use shared::{
     clock,
@@ -15,7 +15,7 @@ use shared::{
     host::{HostState, Route},
     ready,
     signals::Signals,
-    status::{ControlSocket, Instance, Requests, Snapshot},
+    status::{ControlSocket, Instance, Snapshot},
     tun::Tun,
     udp::{PathSocket, SocketTable},
 };
@@ -27,6 +27,7 @@ use crate::{
     args::RunArguments,
     clients::{Changes, Client, ClientsFolder},
     config::Config,
+    requests::requests,
     sessions::Sessions,
 };
 
@@ -84,11 +85,7 @@ async fn serve(options: Options) -> Result<(), Error> {
     let status = ControlSocket::bind(instance.clone())?;
     let result = async {
         let mut server = Server::start(&host, config, &key, &clients).await?;
-        let shown = Arc::clone(&server.shown);
-        let answering = tokio::spawn(status.serve(Requests::new(move || {
-            let shown = Arc::clone(&shown);
-            async move { shown.snapshot().await }
-        })));
+        let answering = tokio::spawn(status.serve(requests(&server.shown)));
         let inner: Vec<IpAddr> = server.config.pools.server().addresses().collect();
         ready::announce(&inner);
         let result = server.follow(&mut clients, &mut signals).await;
@@ -115,8 +112,8 @@ struct Server {
     shown: Arc<Shown>,
 }
 
-/// What status shows of a server.
-struct Shown {
+/// What others are shown of a server.
+pub(crate) struct Shown {
     instance: String,
     since: u64,
     mode: &'static str,
@@ -328,7 +325,8 @@ impl Server {
 }
 
 impl Shown {
-    async fn snapshot(&self) -> Snapshot {
+    /// How the server is.
+    pub(crate) async fn snapshot(&self) -> Snapshot {
         let mut snapshot = Snapshot::new(crate::PROGRAM, &self.instance, self.since);
         snapshot.mode = self.mode.to_owned();
         if let Some(egress) = &*self.egress.lock().await {
@@ -341,6 +339,11 @@ impl Shown {
         let control = self.control.stats();
         snapshot.refused.insert("unknown key".to_owned(), control.unknown_keys);
         snapshot
+    }
+
+    /// What the events are read by; `None` once the server ends.
+    pub(crate) async fn feed(&self) -> Option<Feed> {
+        self.egress.lock().await.as_ref().map(Egress::feed)
     }
 }
 

@@ -31,5 +31,7 @@ mod links;
 mod restart;
 #[path = "netns/security.rs"]
 mod security;
+#[path = "netns/views.rs"]
+mod views;
 #[path = "netns/watch.rs"]
 mod watch;
