@@ -10,7 +10,7 @@ use shared::{
     control::{KeyError, PublicKey},
     host_port::HostPort,
     routes::Routes,
-    status::{Addressee, StatusArguments},
+    status::{Addressee, EventsArguments, StatusArguments},
 };
 
 use crate::uplink_command::UplinkCommand;
@@ -53,6 +53,8 @@ pub(crate) enum Command {
         #[arg(value_name = "UPLINK=STATE")]
         supposed: Vec<Supposition>,
     },
+    /// Show what happened to the uplinks, and go on with what happens
+    Events(EventsArguments),
     /// Write a configuration, a key and a folder for clients
     Init(InitArguments),
     /// Print a fresh private key

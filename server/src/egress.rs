@@ -16,6 +16,7 @@
 //! | `routing` | tables and rules |
 //! | `conntrack` | forgets the flows of a failed uplink |
 //! | `watch` | the task that holds them together |
+//! | `event`, `feed` | what happened, and who reads it |
 //!
 //! Without any uplink configured, packets leave by the host's own default routes, translated.
 
@@ -23,6 +24,7 @@ mod buckets;
 mod conntrack;
 mod deal;
 mod event;
+mod feed;
 mod foresight;
 mod grades;
 mod health;
@@ -52,6 +54,7 @@ use tokio::task::JoinHandle;
 use tracing::warn;
 
 pub use event::{Event, EventKind, Reason};
+pub use feed::Feed;
 pub use foresight::{Foreseen, Supposed, Supposition, foresee};
 pub use health::{Cause, State};
 pub use quality::Breach;
@@ -119,6 +122,11 @@ impl Egress {
     /// The last events, the oldest first.
     pub fn events(&self) -> Vec<Event> {
         self.published().log.to_vec()
+    }
+
+    /// What others read the events by while the egress runs.
+    pub fn feed(&self) -> Feed {
+        Feed::new(Arc::clone(&self.published))
     }
 
     /// Commands that let packets through firewalls of others, which dropped them at the start.

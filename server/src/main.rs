@@ -40,6 +40,7 @@ fn execute(arguments: Arguments) -> Result<(), Error> {
         Command::Check { file } => config::check(&file),
         Command::Client { command } => clients::command::execute(&command),
         Command::DryRun { config, supposed } => dry_run::dry_run(&config, &supposed),
+        Command::Events(events) => events.run(PROGRAM),
         Command::Init(init) => init::init(&init),
         Command::Keygen => keys::generate(),
         Command::Pubkey => keys::print_public(),

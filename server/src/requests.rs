@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use shared::{
     exit::Error,
-    status::{NoArguments, Requests},
+    status::{CONNECTIONS_MAX, EVENTS, EventsRequest, NoArguments, Requests},
 };
+use tokio::sync::Semaphore;
 
 use crate::{
     operation::Order,
@@ -20,6 +21,20 @@ pub(crate) fn requests(shown: &Arc<Shown>) -> Requests {
         move || {
             let shown = Arc::clone(&shown);
             async move { shown.snapshot().await }
+        }
+    };
+    let events = {
+        let (shown, followers) = (Arc::clone(shown), Arc::new(Semaphore::new(FOLLOWERS_MAX)));
+        move |request: EventsRequest| {
+            let (shown, followers) = (Arc::clone(&shown), Arc::clone(&followers));
+            async move {
+                let _place = match request.wait {
+                    true => Some(followers.try_acquire().map_err(|_| too_many())?),
+                    false => None,
+                };
+                let feed = shown.feed().await.ok_or_else(ends)?;
+                feed.read(request).await
+            }
         }
     };
     let reload = {
@@ -44,7 +59,16 @@ pub(crate) fn requests(shown: &Arc<Shown>) -> Requests {
             }
         }
     };
-    Requests::new(snapshot).with(RELOAD, reload).with(UPLINK, uplink)
+    Requests::new(snapshot).with(EVENTS, events).with(RELOAD, reload).with(UPLINK, uplink)
+}
+
+/// Those who wait for events at once. Each takes a connection of the control socket for as long.
+const FOLLOWERS_MAX: usize = 16;
+const _: () = assert!(FOLLOWERS_MAX < CONNECTIONS_MAX, "others must be answered too");
+
+fn too_many() -> Error {
+    Error::failed(format_args!("{FOLLOWERS_MAX} readers follow the events already"))
+        .with_remedy("end one of them: `pgrep -af 'events.*--follow'` shows them")
 }
 
 fn ends() -> Error {

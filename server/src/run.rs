@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use hawser_server::egress::{Egress, Origin};
+use hawser_server::egress::{Egress, Feed, Origin};
 use ipnet::IpNet;
 use shared::{
     clock,
@@ -346,6 +346,11 @@ impl Shown {
         let control = self.control.stats();
         snapshot.refused.insert("unknown key".to_owned(), control.unknown_keys);
         snapshot
+    }
+
+    /// What the events are read by; `None` once the server ends.
+    pub(crate) async fn feed(&self) -> Option<Feed> {
+        self.egress.lock().await.as_ref().map(Egress::feed)
     }
 }
 

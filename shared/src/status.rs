@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     addressee::Addressee,
     command::StatusArguments,
+    event::{EVENTS, EVENTS_WAIT, Event, Events, EventsArguments, EventsRequest},
     instance::{Instance, validate_instance_name},
     query::ANSWER_TIME_MAX,
     requests::{NoArguments, Requests},
@@ -20,6 +21,7 @@ pub use self::{
 
 mod addressee;
 mod command;
+mod event;
 mod instance;
 mod interval;
 mod live;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use shared::host::Family;
+use tokio::sync::watch;
 
 use super::health::{Cause, State};
 use super::quality::Breach;
@@ -168,16 +169,38 @@ impl fmt::Display for Reason {
 #[derive(Debug, Default)]
 pub(super) struct EventLog {
     events: VecDeque<Event>,
-    recorded: u64,
+    /// The number of the last one.
+    recorded: watch::Sender<u64>,
 }
 
 impl EventLog {
     pub(super) fn record(&mut self, at: Duration, kind: EventKind) {
-        self.recorded += 1;
+        let seq = self.last() + 1;
         if self.events.len() == EVENTS_MAX {
             self.events.pop_front();
         }
-        self.events.push_back(Event { seq: self.recorded, at, kind });
+        self.events.push_back(Event { seq, at, kind });
+        self.recorded.send_replace(seq);
+    }
+
+    /// The number of the last event; 0 before the first.
+    pub(super) fn last(&self) -> u64 {
+        *self.recorded.borrow()
+    }
+
+    /// The number of the last event that is forgotten; 0 while all are remembered.
+    pub(super) fn forgotten(&self) -> u64 {
+        self.last() - self.events.len() as u64
+    }
+
+    /// Those that are numbered higher, the oldest first.
+    pub(super) fn after(&self, seq: u64) -> impl Iterator<Item = &Event> {
+        self.events.iter().skip(seq.saturating_sub(self.forgotten()) as usize)
+    }
+
+    /// Tells the number of the last event as it grows.
+    pub(super) fn follow(&self) -> watch::Receiver<u64> {
+        self.recorded.subscribe()
     }
 
     pub(super) fn to_vec(&self) -> Vec<Event> {

@@ -33,5 +33,7 @@ mod restart;
 mod security;
 #[path = "netns/uplinks.rs"]
 mod uplinks;
+#[path = "netns/views.rs"]
+mod views;
 #[path = "netns/watch.rs"]
 mod watch;
