@@ -15,6 +15,7 @@
 //! | `shaping` | shares an uplink's rate between clients |
 //! | `routing` | tables and rules |
 //! | `conntrack` | forgets the flows of a failed uplink |
+//! | `nfnetlink` | speaks to the kernel where `nft` would take too long |
 //! | `watch` | the task that holds them together |
 //! | `event`, `feed` | what happened, and who reads it |
 //!
@@ -31,6 +32,7 @@ mod health;
 mod mark;
 mod mos;
 mod nat;
+mod nfnetlink;
 mod pool;
 mod prober;
 mod quality;
@@ -64,6 +66,7 @@ use crate::egress_config::{EgressConfig, UPLINKS_MAX};
 use crate::uplink_config::UplinkConfig;
 use buckets::Buckets;
 use nat::{Elements, Table};
+use nfnetlink::Connection;
 use prober::REPORTS_MAX;
 use routing::Routing;
 use uplink::Uplink;
@@ -229,6 +232,7 @@ impl Egress {
             reports_in,
             commands,
             published: Arc::clone(&published),
+            netfilter: Connection::open().context("open a socket to netfilter")?,
             elements: Elements::default(),
             plain_exits: BTreeSet::new(),
             links: Some(links),

@@ -132,7 +132,7 @@ fn a_lost_link_is_believed_at_once() {
     let cut_at = since_boot();
     flow.ask_until("isp2");
     let took = since_boot() - cut_at;
-    println!("lost link: moved after {} ms", took.as_millis());
+    println!("lost link at {:.1}: moved after {} ms", cut_at.as_secs_f64() * 1e3, took.as_millis());
     lab.isp1.run("ip link set peer up");
     egress.await_active("a");
     lab.flow("203.0.113.9:4000").ask_until("isp1");

@@ -15,6 +15,7 @@ mod chains;
 mod classify;
 mod elements;
 mod pin;
+mod quick;
 
 use std::fmt::Write as _;
 

@@ -18,6 +18,7 @@ use tracing::warn;
 use super::buckets::Buckets;
 use super::event::EventLog;
 use super::nat::{Elements, Table, is_plain_interface};
+use super::nfnetlink::Connection;
 use super::prober::{REPORTS_MAX, Report};
 use super::selection::Selection;
 use super::standing::Surroundings;
@@ -75,6 +76,7 @@ pub(super) struct Watch {
     pub(super) redraw: bool,
     /// Whether the owners of buckets must be found anew, since uplinks or weights are others.
     pub(super) reweighed: bool,
+    pub(super) netfilter: Connection,
     /// What the nft table holds.
     pub(super) elements: Elements,
     /// Interfaces with a default route, where no uplinks are configured.

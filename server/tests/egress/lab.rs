@@ -253,7 +253,7 @@ impl Running {
 
     pub(crate) fn stop(self) {
         for event in self.egress.events() {
-            println!("{:>3} {}", event.seq, event.kind);
+            println!("{:>3} {:>9.1} ms {}", event.seq, event.at.as_secs_f64() * 1e3, event.kind);
         }
         self.runtime.block_on(self.egress.stop());
         drop(self.host);

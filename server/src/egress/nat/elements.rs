@@ -35,6 +35,35 @@ pub(in super::super) enum Lead {
     Buckets(Box<Owners>),
 }
 
+/// Where a packet goes on.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Verdict {
+    /// NFT_JUMP or NFT_GOTO.
+    pub(super) code: i32,
+    pub(super) chain: String,
+}
+
+impl Verdict {
+    /// To a chain, and back.
+    fn jump(chain: String) -> Self {
+        Self { code: -3, chain }
+    }
+
+    /// To a chain, for good.
+    pub(super) fn goto(chain: String) -> Self {
+        Self { code: -4, chain }
+    }
+}
+
+impl Lead {
+    pub(super) fn verdict(&self, policy: usize, family: Family) -> Verdict {
+        Verdict::jump(match self {
+            Self::One(mark) => chains::pin(*mark),
+            Self::Buckets(_) => format!("share{}{}", number(family), of(policy)),
+        })
+    }
+}
+
 /// The owner of each bucket.
 pub(in super::super) type Owners = [Option<UplinkMark>; BUCKETS];
 
@@ -127,11 +156,8 @@ impl Elements {
     fn choice(&self, policy: usize) -> BTreeSet<String> {
         let element = |family: Family| {
             let number = number(family);
-            let verdict = match self.choice.get(&(policy, family))? {
-                Lead::One(mark) => format!("jump {}", chains::pin(*mark)),
-                Lead::Buckets(_) => format!("jump share{number}{}", of(policy)),
-            };
-            Some(format!("ipv{number} : {verdict}"))
+            let lead = self.choice.get(&(policy, family))?;
+            Some(format!("ipv{number} : jump {}", lead.verdict(policy, family).chain))
         };
         Family::ALL.into_iter().filter_map(element).collect()
     }

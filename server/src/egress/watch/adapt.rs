@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use anyhow::Result;
 use ipnet::Ipv6Net;
 use shared::clock;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::super::conntrack;
 use super::super::deal::{Hand, deal};
@@ -41,15 +41,7 @@ impl Watch {
             selection.choose(&candidates);
         }
         let wanted = self.wanted();
-        let script = match self.redraw {
-            true => self.table.create(&wanted),
-            false => self.table.change(&self.elements, &wanted),
-        };
-        if !script.is_empty() {
-            self.host.nft(&self.table.name, &script).await?;
-            self.elements = wanted;
-            self.redraw = false;
-        }
+        self.change_table(wanted).await?;
         self.reweighed = false;
         for at in 0..self.selections.len() {
             if let Some((before, after)) = self.selections[at].poll_change() {
@@ -64,6 +56,30 @@ impl Watch {
         }
         self.forget_stale_flows();
         self.bury().await
+    }
+
+    async fn change_table(&mut self, wanted: Elements) -> Result<()> {
+        if !self.redraw {
+            match self.table.change_quickly(&mut self.netfilter, &self.elements, &wanted) {
+                Ok(true) => {
+                    self.elements = wanted;
+                    return Ok(());
+                }
+                Ok(false) => {}
+                // Somebody may have emptied the table: `nft` says in words what is wrong with it.
+                Err(error) => debug!(%error, "a quick change of the nft table failed"),
+            }
+        }
+        let script = match self.redraw {
+            true => self.table.create(&wanted),
+            false => self.table.change(&self.elements, &wanted),
+        };
+        if !script.is_empty() {
+            self.host.nft(&self.table.name, &script).await?;
+            self.elements = wanted;
+            self.redraw = false;
+        }
+        Ok(())
     }
 
     /// What the table is to hold.
@@ -127,11 +143,12 @@ impl Watch {
             for uplink in self.selections[at].poll_flush() {
                 let name = self.uplinks[uplink].config.name.clone();
                 let mark = self.uplinks[uplink].mark();
-                let mut forgotten = conntrack::forget_flows(family, mark, policy);
+                let netfilter = &mut self.netfilter;
+                let mut forgotten = conntrack::forget_flows(netfilter, family, mark, policy);
                 // Visitors must stay as long as their uplink works, whatever the rest does.
                 if policy == 0 && !self.uplinks[uplink].works(family) {
-                    forgotten =
-                        forgotten.and_then(|()| conntrack::forget_flows(family, mark, VISITOR));
+                    forgotten = forgotten
+                        .and_then(|()| conntrack::forget_flows(netfilter, family, mark, VISITOR));
                 }
                 match forgotten {
                     Ok(()) => self.record(EventKind::Flushed { uplink: name, class, family }),

@@ -130,7 +130,9 @@ impl Watch {
     pub(super) async fn bury(&mut self) -> Result<()> {
         while let Some(uplink) = self.gone.pop() {
             for family in Family::ALL {
-                if let Err(error) = conntrack::forget_all_flows(family, uplink.mark()) {
+                if let Err(error) =
+                    conntrack::forget_all_flows(&mut self.netfilter, family, uplink.mark())
+                {
                     warn!(uplink = uplink.config.name, %family, %error, "its flows are stuck");
                 }
             }

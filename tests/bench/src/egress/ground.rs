@@ -59,6 +59,20 @@ impl Ground {
         run_on(&self.tunnel.lab, Node::Server, binary("hawser-server")?, &arguments).map(drop)
     }
 
+    /// What happened to the uplinks so far.
+    pub(super) fn events(&self) -> Result<Vec<Value>> {
+        let arguments = ["events", "--json", "--name", "server"];
+        let program = binary("hawser-server")?;
+        let text = run_on(&self.tunnel.lab, Node::Server, program, &arguments)?;
+        text.lines().map(|line| serde_json::from_str(line).context("read an event")).collect()
+    }
+
+    /// How often the first uplink has failed.
+    pub(super) fn failures(&self) -> Result<usize> {
+        let failed = |event: &&Value| event["uplink"] == "up0" && event["to"] == "unhealthy";
+        Ok(self.events()?.iter().filter(failed).count())
+    }
+
     /// Begins a stream that lasts for so many seconds.
     pub(super) fn stream(&self, seconds: f64) -> Result<Stream> {
         let start = |node, arguments: &[&str]| {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use lab::UplinkState;
-use shared::clock::since_boot;
+use shared::clock::{since_boot, since_epoch};
 
 use super::ground::Ground;
 use super::{Line, Measure};
@@ -80,23 +80,21 @@ fn move_after(state: UplinkState, phase: u64) -> Result<Vec<f64>> {
 
 fn short_outages(_: u64) -> Result<Vec<f64>> {
     let ground = Ground::prepare("", "100ms")?;
-    let before = since(&ground)?;
     let mut kept = Vec::new();
     for phase in 0..30 {
         outage(&ground, Duration::from_millis(250))?;
         std::thread::sleep(Duration::from_millis(500 + phase * 37 % 100));
-        kept.push(f64::from(u8::from(since(&ground)? == before)));
+        kept.push(f64::from(u8::from(ground.failures()? == 0)));
     }
     Ok(kept)
 }
 
 fn long_outage(phase: u64) -> Result<Vec<f64>> {
     let ground = Ground::prepare("", "100ms")?;
-    let before = since(&ground)?;
     std::thread::sleep(Duration::from_millis(1000 + phase * 37 % 100));
     outage(&ground, Duration::from_millis(350))?;
     std::thread::sleep(Duration::from_millis(200));
-    Ok(vec![f64::from(u8::from(since(&ground)? != before))])
+    Ok(vec![f64::from(u8::from(ground.failures()? > 0))])
 }
 
 fn outage(ground: &Ground, time: Duration) -> Result<()> {
@@ -111,12 +109,15 @@ fn outage(ground: &Ground, time: Duration) -> Result<()> {
 fn class_moves_after() -> Result<Vec<f64>> {
     let ground = Ground::prepare(CALLS, "20ms")?;
     std::thread::sleep(Duration::from_secs(1));
-    let began = since_boot();
+    let began = since_epoch().as_secs_f64();
     ground.set(0, UplinkState::Lossy)?;
-    while since_boot().saturating_sub(began) < Duration::from_secs(10) {
-        let uplinks = ground.tunnel.server_status()?.uplinks;
-        if uplinks[1].classes.iter().any(|class| class == "real-time") {
-            return Ok(vec![since_boot().saturating_sub(began).as_secs_f64() * 1000.0]);
+    for _ in 0..50 {
+        std::thread::sleep(Duration::from_millis(200));
+        for event in ground.events()? {
+            let moved = event["class"] == "real-time" && event["kind"] == "active";
+            if let Some(at) = event["time"].as_f64().filter(|at| moved && *at > began) {
+                return Ok(vec![(at - began) * 1000.0]);
+            }
         }
     }
     bail!("calls did not move in ten seconds")
@@ -161,12 +162,6 @@ fn drained() -> Result<Vec<f64>> {
     std::thread::sleep(Duration::from_millis(500));
     ground.order(&["uplink", "drain", "up0"])?;
     Ok(vec![stream.end()?.lost])
-}
-
-/// Since when the first uplink is what it is; it changes with its health.
-fn since(ground: &Ground) -> Result<(u64, String)> {
-    let first = ground.tunnel.server_status()?.uplinks.swap_remove(0);
-    Ok((first.since, first.state))
 }
 
 /// Calls by their port, with the limits that are usual.
