@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Shows what Hawser does, on this machine alone: two emulated links, a client, a server, two uplinks.
+# Shows what Hawser does, on this machine alone: two emulated links, a client, a server, three uplinks.
 # Takes about two minutes once everything is built. Installs the Debian packages that it lacks.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -16,7 +16,7 @@ umask 077
 # Where the programs put their sockets when there is no root; not every login has one.
 export XDG_RUNTIME_DIR="$work/run"
 mkdir "$XDG_RUNTIME_DIR"
-pids=()
+pids=() pings=()
 finish() {
     for pid in $(printf '%s\n' "${pids[@]:-}" | tac); do kill "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; done
     rm -rf "$work"
@@ -35,15 +35,27 @@ start() { local log=$1; shift; "$@" >"$log" 2>&1 & pids+=($!); }
 # field FILE NAME: a number of a tool's report.
 field() { grep -o "\"$2\":[0-9.]*" "$1" | head -n1 | cut -d: -f2; }
 
-say "Raising two links, a client, a server and two uplinks"
-start "$work/lab" "$bin/lab" up fibre=100M/20ms lte=50M/60ms --uplinks 2
+say "Raising two links, a client, a server and three uplinks"
+start "$work/lab" "$bin/lab" up fibre=100M/20ms lte=50M/60ms --uplinks 3
 await "$work/lab" "Ctrl-C ends"
 "$bin/hawser-server" init --listen 0.0.0.0:4500 --advertise 10.70.0.1:4500 --pool 10.200.0.0/24 \
     --pool6 fd20::/64 --routes default "$work/server" >/dev/null
-for index in 0 1; do
-    printf '\n[[uplink]]\nname = "up%s"\ninterface = "up%s"\ntier = %s\nprobe = "icmp 10.98.%s.2"\ninterval = "100ms"\n' \
-        $index $index $((index + 1)) $index >>"$work/server/server.toml"
+for index in 0 1 2; do
+    printf '\n[[uplink]]\nname = "up%s"\ninterface = "up%s"\ntier = %s\nprobe = "icmp 10.98.%s.2"\ninterval = "%s"\n' \
+        $index $index $((index + 1)) $index $([ $index = 0 ] && echo 100ms || echo 20ms) >>"$work/server/server.toml"
 done
+# Calls, by their port here, leave an uplink that loses packets; the last one is for them alone.
+cat >>"$work/server/server.toml" <<'END'
+only = "real-time"
+
+[[class]]
+name = "real-time"
+protocol = "udp"
+ports = 6002
+
+[[egress.class]]
+name = "real-time"
+END
 "$bin/hawser-server" client add demo --config "$work/server/server.toml" >"$work/demo.toml" 2>/dev/null
 start "$work/server.log" "$bin/lab" exec server -- "$bin/hawser-server" run --config "$work/server/server.toml" --name demo-server
 await "$work/server.log" '^ready'
@@ -109,15 +121,29 @@ death_lost=$(field "$work/udp" lost)
 death_gap=$(field "$work/udp" gap_max_us | awk '{printf "%.0f", $1 / 1000}')
 echo "   lost $death_lost of $(field "$work/udp" sent), longest gap $death_gap ms"
 
-say "3. An uplink of the server dies under a ping to a host behind it"
+say "3. An uplink of the server dies under a ping to a host behind it, and the next one degrades"
 "$bin/lab" exec client -- ping -c 2 -i 0.2 -q 10.99.0.1 >/dev/null || fail "the host behind the uplinks does not answer"
 "$bin/lab" uplink 0 silent >/dev/null
 began=$(date +%s%N)
-until "$bin/lab" exec client -- ping -c 1 -W 1 -q 10.99.0.1 >/dev/null 2>&1; do
+until "$bin/lab" exec client -- ping -c 1 -W 0.1 -q 10.99.0.1 >/dev/null 2>&1; do
     [ $(($(date +%s%N) - began)) -lt 10000000000 ] || fail "the traffic did not move to the other uplink"
 done
 uplink=$((($(date +%s%N) - began) / 1000000))
-echo "   answers again by the other uplink after $uplink ms"
+echo "   answers again by the second uplink after $uplink ms"
+echo "   the second one loses three of ten packets; a call and a download go on by it"
+for port in 6002 6003; do start "$work/echo" "$bin/lab" exec inet -- "$bin/lab" udp-echo --listen 10.99.0.1:$port; done
+sleep 0.3
+"$bin/lab" uplink 1 lossy >/dev/null
+sleep 1.5
+for port in 6002 6003; do
+    "$bin/lab" exec client -- "$bin/lab" ping --to 10.99.0.1:$port --rate 50 --seconds 4 >"$work/ping$port" &
+    pings+=($!)
+done
+for pid in "${pings[@]}"; do wait "$pid"; done
+call=$(field "$work/ping6002" lost) bulk=$(field "$work/ping6003" lost)
+[ "${call:-1}" -lt 10 ] || fail "the call did not move to the third uplink: it lost $call of 200 packets"
+echo "   the call has moved to the third uplink and loses $call of 200 packets, the download stays and loses $bulk"
+"$bin/lab" exec server -- "$bin/hawser-server" events --name demo-server | grep -v "IPv6\|healthy (ans" | tail -n 5 | cut -c1-100 | sed 's/^/   /'
 down
 
 say "4. Both links lose 5 % of all packets"
@@ -138,7 +164,8 @@ row "one TCP flow" "$alone_fibre Mbit/s" "$split Mbit/s"
 row "a link falls silent: packets lost" "all that follow" "$death_lost"
 row "a link falls silent: longest gap" "until it returns" "$death_gap ms"
 row "5 % loss on each link: packets lost of 4000" "$bare" "$twice"
-row "an uplink of the server dies" "-" "$uplink ms"
+row "an uplink of the server dies: silence" "-" "$uplink ms"
+row "the next one degrades: packets of a call lost" "about 60 of 200" "$call"
 cat <<END
 
 Try next:
