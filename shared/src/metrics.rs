@@ -9,7 +9,14 @@ use prometheus_client::{encoding::text::encode_registry, registry::Registry};
 use self::exposition::Figures;
 use crate::{exit::Error, status::Snapshot};
 
+pub use self::{
+    address::{explain, read},
+    page::MetricsPage,
+};
+
+mod address;
 mod exposition;
+mod page;
 mod path;
 mod program;
 mod session;
@@ -29,6 +36,9 @@ pub fn render(snapshot: Snapshot) -> Result<String, Error> {
         .map_err(|_| Error::failed("the figures can't be written"))?;
     Ok(out)
 }
+
+/// What [`render`] gives, as HTTP names it.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 #[cfg(test)]
 mod tests {
