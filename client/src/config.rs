@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Write as _},
+    net::SocketAddr,
     path::Path,
 };
 
@@ -12,7 +13,7 @@ use shared::{
     control::{PrivateKey, PublicKey},
     exit::Error,
     host_port::HostPort,
-    keys,
+    keys, metrics,
     mode::Mode,
     rekey,
     routes::Routes,
@@ -44,6 +45,8 @@ pub(crate) struct Config {
     pub(crate) rekey: EpochLimits,
     /// What goes up in which class, and how.
     pub(crate) classes: Classes,
+    /// Where Prometheus reads, if anywhere.
+    pub(crate) metrics: Option<SocketAddr>,
     pub(crate) trial: Trial,
 }
 
@@ -81,6 +84,7 @@ impl Config {
         let (links, link_settings) = links::read(table);
         let rekey = rekey::read(table);
         let classes = Classes::read(table);
+        let metrics = metrics::read(table);
         let trial = trial::read(table);
         let (server_key, servers) = server?;
         Some(Self {
@@ -93,6 +97,7 @@ impl Config {
             link_settings,
             rekey,
             classes,
+            metrics,
             trial,
         })
     }
@@ -115,6 +120,10 @@ pub(crate) fn check(path: &Path) -> Result<(), Error> {
         io::stdout(),
         "{path}: ok: {addresses}, links {links}, mode {mode}, routes {routes}, {classes}"
     )
+    .and_then(|()| {
+        let lines = metrics::explain(config.metrics);
+        lines.iter().try_for_each(|line| writeln!(io::stdout(), "  {line}"))
+    })
     .map_err(|error| Error::from_io("write to standard output", &error))
 }
 
@@ -201,6 +210,7 @@ mod tests {
             ("private_key = \"AAAA\"\n".to_owned(), "x.toml:1:15: this is not a private key"),
             (format!("mode = \"fast\"\n{good}"), "x.toml:1:8: \"fast\" is not a mode"),
             (format!("rotues = \"pool\"\n{good}"), "did you mean `routes`?"),
+            (format!("metrics = \"::1\"\n{good}"), "x.toml:1:11: the port is missing"),
             (format!("links = [\"a/b\"]\n{good}"), "x.toml:1:10: \"a/b\" is not an interface"),
             (format!("links = []\n{good}"), "x.toml:1:9: there is no link"),
             (format!("links = [\"a\"]\nexclude = [\"b\"]\n{good}"), "x.toml:2:12: `exclude` only"),

@@ -17,6 +17,7 @@ use shared::{
     driver::{self, Command, Driver, DriverEvent},
     exit::Error,
     host::{Carrier, HostState, LinkEvent, LinkWatch},
+    metrics::MetricsPage,
     ready,
     signals::Signals,
     status::{ControlSocket, Instance, Requests, Snapshot},
@@ -26,6 +27,7 @@ use shared::{
 };
 use tokio::{
     sync::mpsc,
+    task::JoinSet,
     time::{Instant, sleep_until, timeout},
 };
 use tracing::{info, warn};
@@ -83,15 +85,21 @@ async fn raise(options: Options) -> Result<(), Error> {
     let host = HostState::open(instance.name()).await?;
     let status = ControlSocket::bind(instance.clone())?;
     let result = async {
+        let page = MetricsPage::open(config.metrics).await?;
         let mut client = Client::start(&host, config, instance.name().to_owned(), signals).await?;
         let shown = Arc::clone(&client.shown);
-        let answering = tokio::spawn(status.serve(Requests::new(move || {
+        let snapshot = move || {
             let shown = Arc::clone(&shown);
             async move { shown.snapshot().await }
-        })));
+        };
+        let mut answering = JoinSet::new();
+        answering.spawn(status.serve(Requests::new(snapshot.clone())));
+        if let Some(page) = page {
+            answering.spawn(page.serve(snapshot));
+        }
         let result = client.keep().await;
         ready::announce_end();
-        answering.abort();
+        answering.abort_all();
         result
     }
     .await;

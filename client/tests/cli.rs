@@ -87,6 +87,7 @@ fn wrong_words_on_the_command_line_end_with_the_code_of_a_configuration() {
         (&["up", "--config", &file.path(), "--link", "a/b"], "\"a/b\" is not an interface name"),
         (&["up", "--config", &file.path(), "--name", "../x"], "\"../x\" is not a name"),
         (&["--log", "loud=loud", "keygen"], "the log filter \"loud=loud\" is not understood"),
+        (&["status", "--metrics", "--json"], "cannot be used with '--json'"),
         (&["dance"], "unrecognized subcommand"),
     ] {
         let shown = bad(program(arguments), 2);
@@ -116,6 +117,11 @@ async fn the_status_of_a_running_program_is_a_table_or_json() {
         let table = good(off_thread(arguments.clone()).await);
         assert!(table.starts_with(&format!("hawser {name}: process ")), "{table}");
         assert!(table.contains("20.5 ms") && !table.contains('\x1b'), "{table}");
+        let metrics = vec!["--metrics".to_owned()];
+        let metrics = good(off_thread([arguments.clone(), metrics].concat()).await);
+        let expected = "\nhawser_path_srtt_seconds{session=\"\",path=\"0\",link=\"eth0\",\
+            direction=\"up\"} 0.0205\n";
+        assert!(metrics.contains(expected), "{metrics}");
         let json = good(off_thread([arguments, vec!["--json".to_owned()]].concat()).await);
         assert_eq!(serde_json::from_str::<Snapshot>(&json).unwrap(), snapshot(&name));
         assert!(json.starts_with("{\"version\":1,") || json.contains("\"version\":1"), "{json}");

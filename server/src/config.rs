@@ -17,7 +17,7 @@ use shared::{
     control::PrivateKey,
     exit::Error,
     host_port::HostPort,
-    keys,
+    keys, metrics,
     mode::Mode,
     rekey,
     routes::Routes,
@@ -56,6 +56,8 @@ pub(crate) struct Config {
     pub(crate) rekey: EpochLimits,
     /// What goes down in which class, and how.
     pub(crate) classes: Classes,
+    /// Where Prometheus reads, if anywhere.
+    pub(crate) metrics: Option<SocketAddr>,
     pub(crate) trial: Trial,
 }
 
@@ -94,6 +96,7 @@ impl Config {
             ("client_to_client", self.client_to_client != other.client_to_client),
             ("rekey", self.rekey != other.rekey),
             ("class", self.classes != other.classes),
+            ("metrics", self.metrics != other.metrics),
             ("trial", self.trial != other.trial),
         ];
         differing.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
@@ -121,6 +124,7 @@ impl Config {
         let rekey = rekey::read(table);
         let classes = Classes::read(table);
         let egress = EgressConfig::read(table, classes.rules.clone());
+        let metrics = metrics::read(table);
         let trial = trial::read(table);
         if let Some(v6) = &v6 {
             note_prefixes(table, &egress, v6);
@@ -150,6 +154,7 @@ impl Config {
             egress,
             rekey,
             classes,
+            metrics,
             trial,
         })
     }
@@ -190,7 +195,9 @@ pub(crate) fn check(path: &Path) -> Result<(), Error> {
         counted(clients, "client"),
     )
     .and_then(|()| {
-        egress.explain_limits().iter().try_for_each(|line| writeln!(io::stdout(), "  {line}"))
+        let mut lines = egress.explain_limits();
+        lines.extend(metrics::explain(config.metrics));
+        lines.iter().try_for_each(|line| writeln!(io::stdout(), "  {line}"))
     })
     .map_err(|error| Error::from_io("write to standard output", &error))
 }
@@ -265,6 +272,7 @@ mod tests {
             (LEAST.replace("10.77.0.0/16", "fd77::/64"), "fd77::/64 is IPv6"),
             (format!("{LEAST}pool6 = \"10.0.0.0/8\"\n"), "x.toml:6:9: 10.0.0.0/8 is IPv4"),
             (format!("{LEAST}mode = \"turbo\"\n"), "\"turbo\" is not a mode"),
+            (format!("{LEAST}metrics = \"9464\"\n"), "x.toml:6:11: this is no address and port"),
             (
                 format!(
                     "{LEAST}pool6 = \"fd00::/64\"\n[[uplink]]\nname = \"a\"\ninterface = \"e\"\n\

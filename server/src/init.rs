@@ -116,6 +116,10 @@ client_may_choose_mode = true
 # Whether clients reach each other through the server.
 client_to_client = false
 
+# Where Prometheus reads the figures of `status --metrics`, at /metrics. Whoever reaches the address
+# can read them.
+#metrics = "127.0.0.1:9464"
+
 # When the keys of the data plane change: after so many datagrams or so long, whichever is sooner.
 #[rekey]
 #datagrams = 33554432

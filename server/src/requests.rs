@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use shared::{
     exit::Error,
-    status::{CONNECTIONS_MAX, EVENTS, EventsRequest, NoArguments, Requests},
+    status::{CONNECTIONS_MAX, EVENTS, EventsRequest, NoArguments, Requests, Snapshot},
 };
 use tokio::sync::Semaphore;
 
@@ -15,14 +15,11 @@ use crate::{
 };
 
 /// The requests that a server answers.
-pub(crate) fn requests(shown: &Arc<Shown>) -> Requests {
-    let snapshot = {
-        let shown = Arc::clone(shown);
-        move || {
-            let shown = Arc::clone(&shown);
-            async move { shown.snapshot().await }
-        }
-    };
+pub(crate) fn requests<F, S>(snapshot: F, shown: &Arc<Shown>) -> Requests
+where
+    F: Fn() -> S + Send + Sync + 'static,
+    S: Future<Output = Snapshot> + Send + 'static,
+{
     let events = {
         let (shown, followers) = (Arc::clone(shown), Arc::new(Semaphore::new(FOLLOWERS_MAX)));
         move |request: EventsRequest| {

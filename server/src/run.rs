@@ -14,13 +14,14 @@ use shared::{
     driver::{self, Command, Driver, DriverEvent},
     exit::Error,
     host::{HostState, Route},
+    metrics::MetricsPage,
     ready,
     signals::Signals,
     status::{ControlSocket, Instance, Snapshot},
     tun::Tun,
     udp::{PathSocket, SocketTable},
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinSet};
 use tracing::{info, warn};
 
 use crate::{
@@ -88,13 +89,23 @@ async fn serve(options: Options) -> Result<(), Error> {
     let host = HostState::open(instance.name()).await?;
     let status = ControlSocket::bind(instance.clone())?;
     let result = async {
+        let page = MetricsPage::open(config.metrics).await?;
         let mut server = Server::start(&host, path, config, &key, &clients).await?;
-        let answering = tokio::spawn(status.serve(requests(&server.shown)));
+        let shown = Arc::clone(&server.shown);
+        let snapshot = move || {
+            let shown = Arc::clone(&shown);
+            async move { shown.snapshot().await }
+        };
+        let mut answering = JoinSet::new();
+        answering.spawn(status.serve(requests(snapshot.clone(), &server.shown)));
+        if let Some(page) = page {
+            answering.spawn(page.serve(snapshot));
+        }
         let inner: Vec<IpAddr> = server.config.pools.server().addresses().collect();
         ready::announce(&inner);
         let result = server.follow(&mut clients, &mut signals).await;
         ready::announce_end();
-        answering.abort();
+        answering.abort_all();
         server.stop().await;
         result
     }

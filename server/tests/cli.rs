@@ -239,6 +239,27 @@ fn the_status_of_a_server_that_is_not_there_is_a_sentence() {
 }
 
 #[test]
+fn check_says_where_the_metrics_are_and_warns_of_an_open_address() {
+    let server = Server::new();
+    let path = server.folder().join("server.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    let check = |address: &str| {
+        let key = format!("metrics = \"{address}\"");
+        fs::write(&path, text.replace("#metrics = \"127.0.0.1:9464\"", &key)).unwrap();
+        server.run(&["check", &server.config()])
+    };
+
+    let own = good(check("127.0.0.1:9464"));
+    assert!(own.ends_with(" clients\n  metrics at http://127.0.0.1:9464/metrics\n"), "{own}");
+    let open = good(check("0.0.0.0:9464"));
+    assert!(open.contains("\n  warning: anyone who reaches 0.0.0.0:9464 can read"), "{open}");
+    let line = 1 + text.lines().position(|line| line.starts_with("#metrics")).unwrap();
+    let wrong = bad(check("localhost"), 2);
+    let expected = format!("server.toml:{line}:11: this is no address and port");
+    assert!(wrong.contains(&expected), "{wrong}");
+}
+
+#[test]
 fn a_missing_configuration_is_named() {
     for arguments in [&["run", "--config"][..], &["check"], &["client", "list", "--config"]] {
         let arguments = [arguments, &["/nowhere/server.toml"]].concat();

@@ -13,6 +13,7 @@ pub mod host_port;
 pub mod keys;
 pub mod lock;
 pub mod logging;
+pub mod metrics;
 pub mod mode;
 pub mod name_query;
 pub mod ready;

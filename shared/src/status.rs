@@ -44,6 +44,8 @@ pub struct Snapshot {
     pub version: u32,
     /// `hawser` or `hawser-server`.
     pub program: String,
+    /// The program's version; empty where it does not tell.
+    pub software: String,
     /// The name of the instance, as in `--name`.
     pub name: String,
     /// The process id.
@@ -66,6 +68,7 @@ impl Snapshot {
         Self {
             version: VERSION,
             program: program.to_owned(),
+            software: env!("CARGO_PKG_VERSION").to_owned(),
             name: name.to_owned(),
             pid: std::process::id(),
             since,

@@ -238,6 +238,9 @@ routes = {routes}
 links = "auto"
 #exclude = ["docker0"]
 
+# Where Prometheus reads the figures of `status --metrics`, at /metrics.
+#metrics = "127.0.0.1:9464"
+
 [server]
 public_key = "{key}"
 addresses = [{servers}]

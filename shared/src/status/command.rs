@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{
     Addressee, Snapshot, VERSION, addressee::Running, screen::WRITING, table, watch::Watch,
 };
-use crate::{clock, exit::Error, grid::Colour};
+use crate::{clock, exit::Error, grid::Colour, metrics};
 
 /// What `status` takes from the command line.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -21,6 +21,9 @@ pub struct StatusArguments {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    /// Print figures for Prometheus, in its text format 0.0.4
+    #[arg(long, conflicts_with_all = ["json", "watch"])]
+    pub metrics: bool,
     /// Show what goes on, again and again
     #[arg(long)]
     pub watch: bool,
@@ -39,6 +42,10 @@ impl StatusArguments {
         if self.watch {
             let first = self.addressee.one(program)?;
             return Watch::new(first.snapshot, self.interval.unwrap_or(INTERVAL), self.json).run();
+        }
+        if self.metrics {
+            let figures = metrics::render(self.addressee.one(program)?.snapshot)?;
+            return print(&figures).map(drop);
         }
         print(&self.text(program)?).map(drop)
     }

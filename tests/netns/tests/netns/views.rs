@@ -1,6 +1,10 @@
 //! What a running program shows to others.
 
+#[path = "../../../../shared/src/metrics/strict.rs"]
+mod strict;
+
 use std::{
+    fs,
     io::{BufRead as _, BufReader, Read as _},
     process::{Child, Command, Stdio},
     sync::mpsc,
@@ -8,7 +12,7 @@ use std::{
 };
 
 use lab::{Lab, LinkSpec, Node, Topology};
-use netns::{Options, Tunnel, binary, run_on};
+use netns::{Options, Tunnel, binary, configure, run_on, start_client, start_server};
 use rustix::process::{Pid, Signal, kill_process};
 
 #[test]
@@ -69,6 +73,72 @@ fn a_client_says_that_it_has_no_events() {
     let expected = "\"alice\": unknown request \"events\"; there is \"status\"";
     assert!(error.contains(expected), "{error}");
     tunnel.end().expect("a good end");
+}
+
+#[test]
+fn prometheus_reads_from_both_ends_what_the_status_knows() {
+    let lab = Lab::up(&Topology::of([LinkSpec::new("fibre", 100, 20)])).expect("a lab");
+    let server = "\nmetrics = \"127.0.0.1:9464\"\n".to_owned();
+    let options = Options { server, ..Options::default() };
+    let folder = configure(&options).expect("configured");
+    let alice = folder.path().join("alice.toml");
+    let text = fs::read_to_string(&alice).expect("read");
+    fs::write(&alice, format!("metrics = \"0.0.0.0:9464\"\n{text}")).expect("written");
+    let server = start_server(&lab, folder.path()).expect("a server");
+    let client = start_client(&lab, Node::Client, &alice, &options).expect("started");
+    client.wait_ready().expect("ready");
+    let tunnel = Tunnel { client, server, lab, folder };
+    tunnel.wait_paths_up(1).expect("paths");
+    let ping = ["-c", "3", "-i", "0.2", "-W", "1", netns::SERVER[0]];
+    run_on(&tunnel.lab, Node::Client, "ping", &ping).expect("it answers");
+
+    let up = scrape(&tunnel.lab, Node::Client, "hawser");
+    let down = scrape(&tunnel.lab, Node::Server, "hawser-server");
+
+    for (series, link, way) in [(&up, ",link=\"fibre\"", "up"), (&down, "", "down")] {
+        assert_eq!(series["hawser_session_state{session=\"alice\",state=\"up\"}"], 1.0);
+        let of = |figure: &str| {
+            let labels = format!("session=\"alice\",path=\"0\"{link},direction=\"{way}\"");
+            series.get(&format!("hawser_path_{figure}{{{labels}}}")).copied()
+        };
+        let srtt = of("srtt_seconds").expect("a round trip");
+        assert!((0.019..0.1).contains(&srtt), "{srtt}");
+        assert!(of("sent_datagrams_total") > Some(3.0), "{series:#?}");
+        let packets = format!("{{session=\"alice\",direction=\"{way}\"}}");
+        let packets = series[&format!("hawser_session_sent_packets_total{packets}")];
+        assert!(packets >= 3.0, "{packets}");
+    }
+    assert!(tunnel.client.log().contains("anyone who reaches 0.0.0.0:9464 can read the metrics"));
+    assert!(!tunnel.server.log().contains("anyone who reaches"), "{}", tunnel.server.log());
+
+    let second = ["run", "--name", "second", "--config"];
+    let config = tunnel.folder.path().join("server.toml");
+    let second = [&second[..], &[config.to_str().expect("text")]].concat();
+    let server = binary("hawser-server").expect("built");
+    let error =
+        run_on(&tunnel.lab, Node::Server, &server, &second).expect_err("in use").to_string();
+    let expected = "help: another program uses port 9464: `ss -tlpn` names it";
+    assert!(error.contains("cannot serve metrics on 127.0.0.1:9464: "), "{error}");
+    assert!(error.contains(expected), "{error}");
+    tunnel.end().expect("a good end");
+}
+
+/// What the page of a program has. It is the same that the command prints, but for what has gone on
+/// in between.
+fn scrape(lab: &Lab, node: Node, program: &str) -> strict::Series {
+    let script = "import urllib.request as r; a = r.urlopen('http://127.0.0.1:9464/metrics'); \
+        print(a.headers['content-type']); print(a.read().decode(), end='')";
+    let page = run_on(lab, node, "python3", &["-c", script]).expect("a page");
+    let (kind, page) = page.split_once('\n').expect("a type");
+    assert_eq!(kind, "text/plain; version=0.0.4; charset=utf-8");
+    let page = strict::parse(page).unwrap_or_else(|wrong| panic!("{wrong}\n{page}"));
+    let program = binary(program).expect("built");
+    let printed = run_on(lab, node, program, &["status", "--metrics"]).expect("figures");
+    let printed = strict::parse(&printed).unwrap_or_else(|wrong| panic!("{wrong}\n{printed}"));
+    // A figure may have become known in between.
+    let missing: Vec<_> = page.keys().filter(|name| !printed.contains_key(*name)).collect();
+    assert!(missing.is_empty() && page.len() > 50, "{missing:?} of {}", page.len());
+    page
 }
 
 /// `hawser-server events --follow`, at work.
