@@ -260,6 +260,25 @@ fn check_says_where_the_metrics_are_and_warns_of_an_open_address() {
 }
 
 #[test]
+fn the_worked_configurations_of_the_page_are_right() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/egress.md");
+    let page = fs::read_to_string(page).unwrap();
+    let blocks = page.split("```toml\n").skip(1).filter_map(|block| block.split("```").next());
+    assert_eq!(blocks.clone().count(), 3);
+    for lines in blocks {
+        let server = Server::new();
+        let file = server.config();
+        let text = fs::read_to_string(&file).unwrap() + lines;
+        fs::write(&file, &text).unwrap();
+        let said = good(program(&["check", &file]));
+        assert!(said.contains(" uplinks"), "{said}");
+        if lines.contains("[[egress.class]]") {
+            assert!(said.contains("class real-time on uplink fibre"), "{said}");
+        }
+    }
+}
+
+#[test]
 fn a_missing_configuration_is_named() {
     for arguments in [&["run", "--config"][..], &["check"], &["client", "list", "--config"]] {
         let arguments = [arguments, &["/nowhere/server.toml"]].concat();
