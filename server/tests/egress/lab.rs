@@ -74,19 +74,21 @@ impl Lab {
         lab
     }
 
-    /// Connects a provider: 1 with the best default route of the host, 2 with the next, or 3.
+    /// Connects a provider: 1 with the best default route of the host, 2 with the next; from 3 on the
+    /// lines are all of the third one.
     pub(crate) fn connect(&self, number: u8) {
-        let (isp, net, metric) = match number {
-            1 => (&self.isp1, "192.0.2", 100),
-            2 => (&self.isp2, "198.51.100", 200),
-            _ => (&self.isp3, "198.18.3", 300),
+        let (isp, net, peer) = match number {
+            1 => (&self.isp1, "192.0.2".to_owned(), "peer".to_owned()),
+            2 => (&self.isp2, "198.51.100".to_owned(), "peer".to_owned()),
+            _ => (&self.isp3, format!("198.18.{number}"), format!("peer{number}")),
         };
+        let metric = 100 * u32::from(number);
         let pid = isp.pid();
-        run(&format!("ip link add wan{number} type veth peer name peer netns {pid}"));
+        run(&format!("ip link add wan{number} type veth peer name {peer} netns {pid}"));
         isp.run(&format!(
-            "ip address add {net}.1/24 dev peer
-             ip address add 2001:db8:{number}::1/64 dev peer nodad
-             ip link set peer up"
+            "ip address add {net}.1/24 dev {peer}
+             ip address add 2001:db8:{number}::1/64 dev {peer} nodad
+             ip link set {peer} up"
         ));
         run(&format!(
             "echo 0 > /proc/sys/net/ipv6/conf/wan{number}/accept_dad

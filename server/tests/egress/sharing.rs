@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use hawser_server::egress::{Duty, EventKind, State};
+use hawser_server::egress::{Duty, Event, EventKind, State};
 use hawser_server::policy::Key;
 use hawser_server::uplink_config::UplinkConfig;
+use shared::clock::since_boot;
 use shared::host::Family;
 
 use crate::lab::{Lab, SLOW_START, uplink};
@@ -149,6 +150,56 @@ fn sources_become_what_the_uplink_was_told() {
     egress.stop();
 }
 
+#[test]
+fn with_eight_uplinks_a_change_of_the_map_takes_a_moment() {
+    if !inside("sharing::with_eight_uplinks_a_change_of_the_map_takes_a_moment") {
+        return;
+    }
+    let lab = Lab::new();
+    (3..=8).for_each(|number| lab.connect(number));
+    let names: Vec<String> = (1..=8).map(|number| format!("u{number}")).collect();
+    let uplinks = (1..=8).map(|number| uplink(&format!("u{number}"), &format!("wan{number}"), 1));
+    let egress = lab.share(Key::Flow, uplinks.collect());
+    names.iter().for_each(|name| egress.await_health(name, State::Up));
+    let senders = senders(&lab);
+    let before = send_anywhere(&senders);
+    let listed = || run("nft list map inet hawser-x buckets4").matches(" : goto").count();
+    assert_eq!(listed(), 1024);
+
+    lab.isp2.run("ip link set peer down");
+    egress.await_health("u2", State::Down);
+    let flushed = |kind: &EventKind| matches!(kind, EventKind::Flushed { .. });
+    eventually("its flows are forgotten", Duration::from_secs(2), || {
+        (egress.kinds(flushed) == 2).then_some(())
+    });
+    let events = egress.events();
+    let at = |text: &str| {
+        let of = |event: &&Event| event.kind.to_string().contains(text);
+        events.iter().find(of).unwrap().at.as_secs_f64() * 1e3
+    };
+    let lost = at("u2: healthy -> unhealthy");
+    let (chosen, forgotten) = (at("instead of u1 and u2"), at("IPv4 flows of u2"));
+    // What nft takes for one element, with the kernel's work and its own.
+    run("nft add map inet hawser-x floor \"{ type mark : verdict; }\"");
+    let began = since_boot();
+    (0..10).for_each(|bucket| {
+        run(&format!("nft add element inet hawser-x floor \"{{ {bucket} : drop }}\""));
+    });
+    let floor = (since_boot() - began).as_secs_f64() * 1e3 / 10.0;
+    println!(
+        "10000 flows, 8 uplinks: map changed after {:.1} ms, flows forgotten after {:.1} ms \
+         (nft alone takes {floor:.1} ms for one element)",
+        chosen - lost,
+        forgotten - lost,
+    );
+    let after = send_anywhere(&senders);
+    let moved = before.iter().filter(|(flow, mark)| after[*flow] != **mark);
+    let of_lost = before.values().filter(|mark| **mark == 2).count();
+    assert_eq!(moved.count(), of_lost, "exactly its share moves");
+    assert!(of_lost.abs_diff(FLOWS / 8) < FLOWS / 50, "{of_lost}");
+    egress.stop();
+}
+
 /// Where a flow goes, and which entry of conntrack it is.
 #[derive(Debug, Eq, PartialEq)]
 struct Place {
@@ -164,8 +215,21 @@ fn senders(lab: &Lab) -> Vec<UdpSocket> {
     (SOURCE_PORTS.0..SOURCE_PORTS.1).map(socket).collect()
 }
 
-/// Sends a datagram of every flow, and asks the kernel where they went.
+/// As [`send`], with the numbers of the uplinks.
+fn send_anywhere(senders: &[UdpSocket]) -> BTreeMap<Ports, u32> {
+    let place = |(ports, (mark, _)): (Ports, (u32, String))| (ports, mark);
+    flows(senders).into_iter().map(place).collect()
+}
+
 fn send(senders: &[UdpSocket]) -> BTreeMap<Ports, Place> {
+    let place = |(ports, (mark, id)): (Ports, (u32, String))| {
+        (ports, Place { uplink: ["none", "a", "b", "c"][mark as usize].to_owned(), id })
+    };
+    flows(senders).into_iter().map(place).collect()
+}
+
+/// Sends a datagram of every flow, and asks the kernel for their marks and numbers.
+fn flows(senders: &[UdpSocket]) -> BTreeMap<Ports, (u32, String)> {
     for socket in senders {
         for port in FAR_PORTS.0..FAR_PORTS.1 {
             // The far end has no such port, and says so sooner or later.
@@ -177,9 +241,8 @@ fn send(senders: &[UdpSocket]) -> BTreeMap<Ports, Place> {
         let value = |key: &str| line.split(' ').find_map(|word| word.strip_prefix(key));
         let Some(mark) = value("mark=").and_then(|mark| mark.parse::<u32>().ok()) else { continue };
         let (sport, dport) = (value("sport=").unwrap(), value("dport=").unwrap());
-        let uplink = ["none", "a", "b", "c"][(mark >> 16 & 0xff) as usize].to_owned();
         let id = value("id=").unwrap().to_owned();
-        places.insert((sport.parse().unwrap(), dport.parse().unwrap()), Place { uplink, id });
+        places.insert((sport.parse().unwrap(), dport.parse().unwrap()), (mark >> 16 & 0xff, id));
     }
     assert_eq!(places.len(), FLOWS);
     places
