@@ -23,6 +23,11 @@ pub struct UplinkConfig {
     pub gateways: Vec<IpAddr>,
     /// Order of preference: the lowest tier with a healthy uplink carries the traffic.
     pub tier: u8,
+    /// What its use costs, in any unit: of several uplinks of one tier where one carries the traffic,
+    /// the cheapest does.
+    pub cost: u32,
+    /// Words for people and for figures.
+    pub labels: Vec<String>,
     /// How much of the traffic it takes when several share it, relative to the others' weights.
     pub weight: u32,
     /// What shows that the uplink works; empty when only the state of its interface counts.
@@ -66,6 +71,8 @@ impl UplinkConfig {
             interface: None,
             gateways: Vec::new(),
             tier: 1,
+            cost: 0,
+            labels: Vec::new(),
             weight: 1,
             probes: Vec::new(),
             interval: INTERVAL_DEFAULT,
@@ -87,6 +94,9 @@ impl UplinkConfig {
         let gateways = table.one_or_list("gateway", config::ip);
         let tier = table.optional("tier", config::number(1..=u8::MAX));
         let weight = table.optional("weight", config::number(1..=WEIGHT_MAX));
+        let cost = table.optional("cost", config::number(0..=COST_MAX));
+        let labels = table.one_or_list("labels", config::name);
+        table.limit("labels", labels.len(), LABELS_MAX);
         let probes = ProbeConfig::read(table);
         let interval = table.optional("interval", config::duration(INTERVAL_MIN..=INTERVAL_MAX));
         let silence = table.optional("silence", config::duration(SILENCE_MIN..=INTERVAL_MAX));
@@ -133,6 +143,8 @@ impl UplinkConfig {
             interface: interface.map(Placed::into_inner),
             gateways: gateways.into_iter().map(Placed::into_inner).collect(),
             tier: tier.map_or(plain.tier, Placed::into_inner),
+            cost: cost.map_or(plain.cost, Placed::into_inner),
+            labels: labels.into_iter().map(Placed::into_inner).collect(),
             weight: weight.map_or(plain.weight, Placed::into_inner),
             probes,
             interval: interval.map_or(plain.interval, Placed::into_inner),
@@ -227,6 +239,8 @@ impl FromStr for Source {
 
 /// The heaviest [`weight`](UplinkConfig::weight).
 pub const WEIGHT_MAX: u32 = 1000;
+const COST_MAX: u32 = 1_000_000;
+const LABELS_MAX: usize = 16;
 /// Below that a saturated machine fails its own probes.
 const INTERVAL_MIN: Duration = Duration::from_millis(10);
 /// What no connection tracking of a host holds.

@@ -257,6 +257,8 @@ pub struct Uplink {
     pub since: u64,
     /// The order of preference.
     pub tier: u8,
+    /// The operator's words for it.
+    pub labels: Vec<String>,
     /// How much it takes where several share.
     pub weight: u32,
     /// Whether traffic leaves by it.

@@ -113,6 +113,7 @@ fn candidate(config: &UplinkConfig, class: Option<Class>, all: &[Supposition]) -
     let bad = class.is_some_and(|class| is(Supposed::BadFor(class)));
     Candidate {
         tier: u16::from(config.tier) + after_all,
+        cost: config.cost,
         state: if is(Supposed::Unhealthy) { State::Down } else { State::Up },
         trust: Trust::Fresh,
         route: if closed { Way::None } else { Way::Open },

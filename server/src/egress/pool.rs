@@ -15,6 +15,8 @@ use crate::policy::Choose;
 pub(super) struct Candidate {
     /// The lower is preferred.
     pub(super) tier: u16,
+    /// Of several in one tier the cheapest is used alone.
+    pub(super) cost: u32,
     /// The verdict of its probes.
     pub(super) state: State,
     /// Whether its verdict may be about to change for the worse.
@@ -134,7 +136,7 @@ impl Pool<'_> {
         let mut best: Vec<usize> =
             usable.into_iter().filter(|at| Some(self.candidates[*at].tier) == tier).collect();
         if self.how == Choose::ActiveStandby {
-            best.sort_by_key(|at| !self.current.has(*at));
+            best.sort_by_key(|at| (self.candidates[*at].cost, !self.current.has(*at)));
             best.truncate(1);
         }
         best
@@ -164,6 +166,15 @@ pub(super) mod tests {
 
         assert_eq!(one(&pool, &[1]), (vec![1], Reason::Healthy));
         assert_eq!(one(&pool, &[]), (vec![0], Reason::Healthy));
+    }
+
+    #[test]
+    fn the_cheapest_of_a_tier_is_used_alone() {
+        let dear = Candidate { cost: 5, ..open(1, State::Up) };
+
+        assert_eq!(one(&[dear, open(1, State::Up)], &[0]).0, [1], "even if the other is in use");
+        assert_eq!(one(&[dear, open(2, State::Up)], &[]).0, [0], "a tier is a tier");
+        assert_eq!(all(&[dear, open(1, State::Up)], &[]).0, [0, 1]);
     }
 
     #[test]
@@ -273,6 +284,6 @@ pub(super) mod tests {
 
     pub(in super::super) fn open(tier: u16, state: State) -> Candidate {
         let (trust, fit) = (Trust::Fresh, Fit::Keeps);
-        Candidate { tier, state, trust, route: Way::Open, fit, part: WHOLE }
+        Candidate { tier, cost: 0, state, trust, route: Way::Open, fit, part: WHOLE }
     }
 }

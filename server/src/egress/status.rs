@@ -40,6 +40,7 @@ pub(super) fn uplink(
         since: clock::since_epoch().saturating_sub(age).as_secs(),
         tier: uplink.config.tier,
         weight: uplink.config.weight,
+        labels: uplink.config.labels.clone(),
         active: !carried.is_empty(),
         classes: classes.map(|policy| policy.name().to_owned()).collect(),
         breaches: broken.collect(),

@@ -188,6 +188,7 @@ impl Uplink {
         let after_all = if self.duty == Duty::Drain { DRAINED_TIER } else { 0 };
         Candidate {
             tier: u16::from(self.config.tier) + after_all,
+            cost: self.config.cost,
             state: self.health.state(),
             trust: if self.health.is_doubtful(now) { Trust::Doubtful } else { Trust::Fresh },
             route: if open { self.ways[family as usize] } else { Way::None },

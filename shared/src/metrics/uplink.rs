@@ -18,6 +18,14 @@ pub(super) fn write(out: &mut Exposition<'_>, snapshot: &Snapshot) -> fmt::Resul
         it.breaches.keys().map(|class| (with(labels, "class", class), truth(true)))
     });
     out.family(&BREACH, breaches)?;
+    let carried = uplinks.iter().flat_map(|(labels, it)| {
+        it.classes.iter().map(|class| (with(labels, "class", class), truth(true)))
+    });
+    out.family(&CARRIES, carried)?;
+    let duties = uplinks.iter().flat_map(|(labels, it)| {
+        it.duty.iter().map(|duty| (with(labels, "duty", duty), truth(true)))
+    });
+    out.family(&DUTY, duties)?;
     let probes: Vec<(Labels, &Probe)> =
         uplinks.iter().flat_map(|(labels, it)| probes(labels, it)).collect();
     out.figures(&PROBES, &probes)
@@ -45,6 +53,15 @@ const STATE: Family =
 const BREACH: Family = Family::gauge(
     "hawser_uplink_breach",
     "1 for each class whose limits the uplink breaks; absent where it keeps them.",
+);
+
+const CARRIES: Family = Family::gauge(
+    "hawser_uplink_carries",
+    "1 for each class whose new flows take the uplink; absent for the others.",
+);
+const DUTY: Family = Family::gauge(
+    "hawser_uplink_duty",
+    "1 for what the operator has ordered, draining or off; absent where nothing.",
 );
 
 const UPLINKS: [Figure<Uplink>; 5] = [
