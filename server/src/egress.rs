@@ -44,7 +44,7 @@ mod status;
 mod uplink;
 mod watch;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result};
@@ -141,8 +141,8 @@ impl Egress {
     /// are gone begin anew. What an uplink was told by [`set_duty`](Self::set_duty) counts on.
     ///
     /// # Errors
-    /// When the configuration names what can't be; the old one is kept then. When the kernel refuses
-    /// something: that is tried again until it works.
+    /// When the configuration names what can't be, or the kernel refuses it; the old one is kept then.
+    /// What goes wrong later is told, and tried again until it works.
     pub async fn configure(&self, config: EgressConfig) -> Result<()> {
         self.ask(|done| Command::Configure(Box::new(config), done)).await
     }
@@ -158,7 +158,7 @@ impl Egress {
     /// Replaces the sources that inner packets may have: the pools, and the prefixes of clients.
     ///
     /// # Errors
-    /// When nft refuses; the old ones are kept then.
+    /// When nft refuses; that is tried again until it works.
     pub async fn set_sources(&self, sources: Vec<IpNet>) -> Result<()> {
         self.ask(|done| Command::Sources(sources, done)).await
     }
@@ -202,9 +202,8 @@ impl Egress {
             let routing = Routing::lay(&host, *mark, &tun).await?;
             standing.push(Uplink::new(config, routing, reports_in.clone()));
         }
-        if chooses {
-            routing::lay_nowhere(&host, *nowhere, &tun).await?;
-        }
+        // Even without uplinks, which may come: its mark must not be taken by one of them.
+        routing::lay_nowhere(&host, *nowhere, &tun).await?;
         enable_forwarding(&host, &tun).await?;
         let mut watch = Watch {
             table: Table {
@@ -232,6 +231,7 @@ impl Egress {
             reports_in,
             commands,
             published: Arc::clone(&published),
+            shaped: BTreeMap::new(),
             netfilter: Connection::open().context("open a socket to netfilter")?,
             elements: Elements::default(),
             plain_exits: BTreeSet::new(),

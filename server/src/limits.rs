@@ -16,7 +16,7 @@ pub struct Limits {
     pub jitter: Option<Duration>,
     /// The largest fraction of packets that may be lost, 0 to 1.
     pub loss: Option<f64>,
-    /// The lowest mean opinion score of a call, 1 to 4.5 (ITU-T P.800).
+    /// The lowest mean opinion score of a call, 1 to 4.4 (ITU-T P.800).
     pub mos: Option<f64>,
 }
 
@@ -156,7 +156,7 @@ impl FromStr for Percent {
 /// Questions that are kept: a loss of one in two hundred shows in a thousand.
 pub(crate) const QUESTIONS_MAX: usize = 1024;
 /// What is over sooner moves nothing.
-const OUTAGE: Duration = Duration::from_millis(280);
+const OUTAGE: Duration = Duration::from_millis(260);
 /// The same, in questions.
 const OUTAGE_QUESTIONS: u32 = 14;
 /// No line is steadier or nearer than that by itself.

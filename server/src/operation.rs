@@ -98,7 +98,7 @@ impl Operation {
                 .with_remedy("remove it first, or give the new one another name"));
             }
             (Action::Add { text }, None) => {
-                config.add(read_uplink(text)?)?;
+                config.add(read_uplink(&name, text)?)?;
                 format!("uplink {name} is added")
             }
             (_, None) => return Err(unknown(&name, &config)),
@@ -148,11 +148,13 @@ async fn duty(egress: &Egress, name: &str, duty: Duty, what: &str) -> Result<Don
     Ok(Done { done: format!("uplink {name} {what}") })
 }
 
-fn read_uplink(text: &str) -> Result<UplinkConfig, Error> {
-    Document::from_text("the new uplink", text).read(|table| {
-        let mut uplinks = table.tables("uplink", UplinkConfig::read);
-        uplinks.pop().map(|uplink| uplink.into_inner())
-    })
+fn read_uplink(name: &str, text: &str) -> Result<UplinkConfig, Error> {
+    let mut uplinks = Document::from_text("the new uplink", text)
+        .read(|table| Some(table.tables("uplink", UplinkConfig::read)))?;
+    match (uplinks.pop(), uplinks.is_empty()) {
+        (Some(only), true) if only.get_ref().name == name => Ok(only.into_inner()),
+        _ => Err(Error::configuration(format_args!("this is not one uplink called \"{name}\""))),
+    }
 }
 
 fn unknown(name: &str, config: &EgressConfig) -> Error {

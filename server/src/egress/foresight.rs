@@ -14,7 +14,7 @@ use super::event::Reason;
 use super::health::State;
 use super::pool::{Candidate, Choice, Fit, Trust, Way};
 use super::selection::Selection;
-use super::uplink::DRAINED_TIER;
+use super::uplink::{DRAINED_TIER, Duty};
 use super::watch::members;
 use crate::egress_config::EgressConfig;
 use crate::policy::{Choose, Policy};
@@ -119,6 +119,11 @@ fn candidate(config: &UplinkConfig, class: Option<Class>, all: &[Supposition]) -
         route: if closed { Way::None } else { Way::Open },
         fit: if bad { Fit::Breaks } else { Fit::Keeps },
         part: WHOLE,
+        duty: match () {
+            () if is(Supposed::Off) => Duty::Off,
+            () if is(Supposed::Draining) => Duty::Drain,
+            () => Duty::Normal,
+        },
     }
 }
 

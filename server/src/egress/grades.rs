@@ -34,9 +34,11 @@ impl Grades {
         self.breaches.get(policy).copied().flatten().map(|(breach, _)| breach)
     }
 
-    /// Judges anew, by what is known: the limits are other ones.
-    pub(super) fn regrade(&mut self) {
-        self.breaches.clear();
+    /// Goes on with other policies, each of which was at this place before if it was there; the
+    /// others are judged anew.
+    pub(super) fn regrade(&mut self, before: &[Option<usize>]) {
+        let breach = |place: &Option<usize>| self.breaches.get((*place)?).copied().flatten();
+        self.breaches = before.iter().map(breach).collect();
     }
 
     /// Takes in what a probe has found.

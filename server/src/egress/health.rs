@@ -131,6 +131,11 @@ impl Health {
         }
     }
 
+    /// It was down, by what was known before.
+    pub(super) fn begin_down(&mut self) {
+        self.state = State::Down;
+    }
+
     /// The verdict.
     pub(super) fn state(&self) -> State {
         self.state

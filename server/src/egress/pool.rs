@@ -8,6 +8,7 @@
 use super::buckets::WHOLE;
 use super::event::Reason;
 use super::health::State;
+use super::uplink::Duty;
 use crate::policy::Choose;
 
 /// What the choice depends on, for one uplink.
@@ -28,6 +29,8 @@ pub(super) struct Candidate {
     pub(super) fit: Fit,
     /// How many thousandths of its weight count.
     pub(super) part: u32,
+    /// What the operator lets it do.
+    pub(super) duty: Duty,
 }
 
 /// Whether a good verdict is fresh.
@@ -92,8 +95,9 @@ pub(super) fn choose(how: Choose, candidates: &[Candidate], current: &Choice) ->
     // Moving to where nothing is better, or to a doubtful verdict, would only add damage.
     let stay = pool.still_open();
     // At the start the first tier is given the time to answer, rather than be left for another one
-    // that was asked a moment earlier.
-    let works = |it: &Candidate| it.state != State::Down;
+    // that was asked a moment earlier. Later on a newcomer has to answer first.
+    let settled = stay.iter().any(|at| candidates[*at].state == State::Up);
+    let works = |it: &Candidate| it.state == State::Up || it.state == State::Unknown && !settled;
     let best = pool.best(|it| works(it) && it.fit == Fit::Keeps);
     if best.is_empty() {
         let working: Vec<usize> =
@@ -261,6 +265,15 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_newcomer_is_not_used_before_it_has_answered() {
+        let newcomer = open(1, State::Unknown);
+
+        assert_eq!(one(&[open(2, State::Up), newcomer], &[0]).0, [0]);
+        assert_eq!(all(&[open(1, State::Up), newcomer], &[0]).0, [0]);
+        assert_eq!(one(&[open(2, State::Down), newcomer], &[0]).0, [1]);
+    }
+
+    #[test]
     fn who_has_just_come_back_takes_a_part() {
         let back = Candidate { part: 300, ..open(1, State::Up) };
         let choice = choose(Choose::Share, &[back, open(1, State::Up)], &Choice::none(2));
@@ -284,6 +297,15 @@ pub(super) mod tests {
 
     pub(in super::super) fn open(tier: u16, state: State) -> Candidate {
         let (trust, fit) = (Trust::Fresh, Fit::Keeps);
-        Candidate { tier, cost: 0, state, trust, route: Way::Open, fit, part: WHOLE }
+        Candidate {
+            tier,
+            cost: 0,
+            state,
+            trust,
+            route: Way::Open,
+            fit,
+            part: WHOLE,
+            duty: Duty::Normal,
+        }
     }
 }

@@ -85,7 +85,9 @@ impl Routing {
     }
 
     /// Removes what is no longer wanted, once nothing is sent there.
-    pub(super) async fn close_stale(&mut self, host: &HostState) -> Result<()> {
+    ///
+    /// What other uplinks on the same interface want too is left there.
+    pub(super) async fn close_stale(&mut self, host: &HostState, others: &[Rule]) -> Result<()> {
         // What can't be removed now is tried again with the next change.
         while let Some(route) = self.stale_routes.last() {
             if !self.routes.contains(route) {
@@ -94,12 +96,17 @@ impl Routing {
             self.stale_routes.pop();
         }
         while let Some(rule) = self.stale_rules.last() {
-            if !self.rules.contains(rule) {
+            if !self.rules.contains(rule) && !others.contains(rule) {
                 host.remove_rule(rule.clone()).await?;
             }
             self.stale_rules.pop();
         }
         Ok(())
+    }
+
+    /// The rules that are in force for where it stands.
+    pub(super) fn rules(&self) -> &[Rule] {
+        &self.rules
     }
 
     /// The mark that leads here.
@@ -108,11 +115,11 @@ impl Routing {
     }
 
     /// Removes all of it.
-    pub(super) async fn remove(mut self, host: &HostState) -> Result<()> {
+    pub(super) async fn remove(&mut self, host: &HostState, others: &[Rule]) -> Result<()> {
         self.stale_routes.append(&mut self.routes);
         let rules = std::mem::take(&mut self.rules);
         self.stale_rules.extend(rules.into_iter().chain(std::mem::take(&mut self.leading)));
-        self.close_stale(host).await?;
+        self.close_stale(host, others).await?;
         for family in families()? {
             host.remove_route(Route::unreachable(family, self.mark.table())).await?;
         }

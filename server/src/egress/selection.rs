@@ -6,6 +6,7 @@ use shared::host::Family;
 use super::event::Reason;
 use super::health::State;
 use super::pool::{Candidate, Choice, Fit, Way, choose};
+use super::uplink::Duty;
 use crate::policy::{Failback, OnBreach, Policy};
 
 /// The choice for one family of the traffic of one policy.
@@ -30,9 +31,30 @@ enum Flows {
     None,
     /// There may be some, and they are well.
     Held,
-    /// There may be some, and they are to leave: their uplink has failed, or is no longer good
-    /// enough.
-    Stale,
+    /// There may be some, and they are to leave.
+    Stale(Why),
+}
+
+/// Why flows are to leave their uplink.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Why {
+    /// It works, but it isn't good enough, or a better one is to have them.
+    Unfit,
+    /// It has failed.
+    Failed,
+    /// The operator has switched it off.
+    Off,
+}
+
+impl Why {
+    /// Whether flows may be touched for that, while new ones go where they go for this reason.
+    fn is_enough(self, reason: Reason) -> bool {
+        match self {
+            Self::Unfit => reason == Reason::Healthy,
+            Self::Failed => matches!(reason, Reason::Healthy | Reason::NoneFits),
+            Self::Off => true,
+        }
+    }
 }
 
 impl Selection {
@@ -77,15 +99,23 @@ impl Selection {
         let (on_breach, failback) = (self.rules.on_breach, self.rules.failback);
         for (at, (flows, candidate)) in self.flows.iter_mut().zip(candidates).enumerate() {
             let works = candidate.route == Way::Open && candidate.state != State::Down;
-            let sticks = failback == Failback::Sticky && works && candidate.fit == Fit::Keeps;
+            // Who drains an uplink wants it to become empty by itself.
+            let in_use = candidate.duty == Duty::Normal;
+            let good = works && candidate.fit == Fit::Keeps;
+            let sticks = failback == Failback::Sticky && good && in_use;
             self.homes[at] = choice.has(at) || sticks;
-            let driven_out = failback == Failback::Force
+            let driven_out = failback == Failback::Force && in_use
                 || candidate.fit == Fit::Breaks && on_breach == OnBreach::Steer;
+            let why = match candidate.duty {
+                Duty::Off => Why::Off,
+                _ if works => Why::Unfit,
+                _ => Why::Failed,
+            };
             *flows = match *flows {
                 _ if choice.has(at) => Flows::Held,
                 // Flows may come back by an uplink that isn't chosen: those of its own visitors.
                 _ if works && !driven_out => Flows::Held,
-                Flows::Held | Flows::Stale => Flows::Stale,
+                Flows::Held | Flows::Stale(_) => Flows::Stale(why),
                 Flows::None => Flows::None,
             };
         }
@@ -106,19 +136,23 @@ impl Selection {
     /// Uplinks whose flows must begin anew by the chosen ones, each once for each failure.
     ///
     /// To be asked after the choice is in force: flows that begin before would come back to the
-    /// failed uplink. While none is healthy, no flow is touched.
+    /// failed uplink. While none is healthy, no flow is touched, but those of an uplink that is
+    /// switched off.
     pub(super) fn poll_flush(&mut self) -> Vec<usize> {
-        if self.choice.reason != Reason::Healthy {
-            return Vec::new();
-        }
+        let reason = self.choice.reason;
         let mut stale = Vec::new();
         for (at, flows) in self.flows.iter_mut().enumerate() {
-            if *flows == Flows::Stale {
+            if matches!(flows, Flows::Stale(why) if why.is_enough(reason)) {
                 *flows = Flows::None;
                 stale.push(at);
             }
         }
         stale
+    }
+
+    /// The flows of an uplink that was given out could not be forgotten.
+    pub(super) fn put_back(&mut self, uplink: usize) {
+        self.flows[uplink] = Flows::Stale(Why::Failed);
     }
 }
 
@@ -219,6 +253,42 @@ mod tests {
         assert_eq!(selection.poll_flush(), NONE);
         selection.choose(&[breaking(1), open(2, State::Up)]);
         assert_eq!(selection.poll_flush(), [0]);
+    }
+
+    #[test]
+    fn calls_leave_a_dead_line_for_one_that_is_only_bad() {
+        let mut selection = class(Policy::default());
+        selection.choose(&[open(1, State::Up), open(2, State::Up)]);
+
+        selection.choose(&[open(1, State::Down), breaking(2)]);
+
+        assert_eq!(selection.choice.reason, Reason::NoneFits);
+        assert_eq!(selection.poll_flush(), [0]);
+    }
+
+    #[test]
+    fn an_uplink_that_is_off_loses_its_flows_even_if_there_is_no_other() {
+        let off = Candidate { duty: Duty::Off, route: Way::None, ..open(1, State::Up) };
+        let mut selection = standby(1);
+        selection.choose(&[open(1, State::Up)]);
+
+        selection.choose(&[off]);
+
+        assert_eq!(selection.poll_flush(), [0]);
+    }
+
+    #[test]
+    fn a_drained_uplink_becomes_empty_by_itself_whatever_the_way_back_is() {
+        let drained = Candidate { duty: Duty::Drain, ..open(300, State::Up) };
+        for failback in [Failback::Drain, Failback::Sticky, Failback::Force] {
+            let mut selection = class(Policy { failback, ..Policy::default() });
+            selection.choose(&[open(1, State::Up), open(2, State::Up)]);
+
+            selection.choose(&[drained, open(2, State::Up)]);
+
+            assert_eq!(selection.poll_flush(), NONE, "{failback:?}");
+            assert!(selection.homes().all(|home| home != 0), "{failback:?}");
+        }
     }
 
     #[test]

@@ -5,9 +5,8 @@ use std::time::Duration;
 use anyhow::Result;
 use engine::Class;
 use shared::clock;
-use shared::host::{Carrier, Family, HostState, enable_forwarding, read_sysctl};
+use shared::host::{Carrier, Family, HostState, Rule, enable_forwarding, read_sysctl};
 use tokio::sync::mpsc;
-use tracing::warn;
 
 use super::buckets::WHOLE;
 use super::event::EventKind;
@@ -17,10 +16,8 @@ use super::mark::UplinkMark;
 use super::pool::{Candidate, Fit, Trust, Way};
 use super::prober::{Binding, Finding, Outcome, Prober, Report, Seat};
 use super::routing::Routing;
-use super::shaping::scripts;
 use super::standing::Standing;
 use crate::policy::Policy;
-use crate::rate::Rate;
 use crate::uplink_config::UplinkConfig;
 
 #[derive(Debug)]
@@ -40,8 +37,6 @@ pub(super) struct Uplink {
     reports: mpsc::Sender<Report>,
     probers: Vec<Prober>,
     binding: Option<Binding>,
-    /// The interface, by name and index, that has queues for this rate.
-    shaped: Option<(String, u32, Rate)>,
 }
 
 /// What the operator lets an uplink do.
@@ -75,7 +70,6 @@ impl Uplink {
             reports,
             probers: Vec::new(),
             binding: None,
-            shaped: None,
         }
     }
 
@@ -90,19 +84,22 @@ impl Uplink {
         let probed_alike = self.config.is_probed_as(&config);
         self.config = config;
         if !probed_alike {
+            // One that was down has to prove itself, however it is asked.
+            let was_down = self.health.state() == State::Down;
             self.health = health(&self.config);
+            if was_down {
+                self.health.begin_down();
+            }
             self.returned_at = None;
             self.probe_through(None);
         }
     }
 
-    /// Ends, with all that it has on the host.
-    pub(super) async fn end(mut self, host: &HostState) -> Result<()> {
-        self.probers.clear();
-        if let Some((interface, ..)) = &self.shaped {
-            host.remove_queues(interface).await?;
-        }
-        self.routing.remove(host).await
+    /// Ends, with all that it has on the host but what others want too. To be asked again after a
+    /// failure.
+    pub(super) async fn end(&mut self, host: &HostState, others: &[Rule]) -> Result<()> {
+        self.probe_through(None);
+        self.routing.remove(host, others).await
     }
 
     /// Adapts to where it stands, with routes, rules, sysctls and probes.
@@ -122,7 +119,6 @@ impl Uplink {
         let transition =
             if up { self.health.on_link_up(now) } else { self.health.on_link_down(now) };
         let binding = standing.as_ref().map(|it| self.binding(it));
-        self.shape(host, standing.as_ref()).await;
         self.standing = standing;
         self.probe_through(binding);
         Ok(transition.map(|it| self.turn(now, it)))
@@ -194,6 +190,7 @@ impl Uplink {
             route: if open { self.ways[family as usize] } else { Way::None },
             fit: if self.grades.breach(policy).is_some() { Fit::Breaks } else { Fit::Keeps },
             part: self.part(now, slow_start),
+            duty: self.duty,
         }
     }
 
@@ -214,32 +211,6 @@ impl Uplink {
         let since = now.saturating_sub(self.returned_at?);
         let steps = since.as_millis() * u128::from(STEPS) / slow_start.as_millis().max(1);
         u32::try_from(steps).ok().filter(|steps| *steps < STEPS && !slow_start.is_zero())
-    }
-
-    /// Gives the clients their queues where it stands, and takes them back where it stood. Traffic
-    /// without queues is better than no traffic, so what fails is only told.
-    async fn shape(&mut self, host: &HostState, standing: Option<&Standing>) {
-        let place = standing.zip(self.config.capacity);
-        let place = place.map(|(it, capacity)| (it.interface.clone(), it.index, capacity));
-        if place == self.shaped {
-            return;
-        }
-        let name = &self.config.name;
-        if let Some((before, ..)) = &self.shaped
-            && place.as_ref().is_none_or(|(interface, ..)| interface != before)
-            && let Err(error) = host.remove_queues(before).await
-        {
-            warn!(
-                uplink = name,
-                "queues that are of no use any more could not be removed: {error}"
-            );
-        }
-        if let Some((interface, _, capacity)) = &place
-            && let Err(error) = host.set_queues(interface, &scripts(interface, *capacity)).await
-        {
-            warn!(uplink = name, "clients don't share the uplink evenly: {error}");
-        }
-        self.shaped = place;
     }
 
     fn turn(&mut self, now: Duration, transition: Transition) -> EventKind {

@@ -3,8 +3,9 @@
 mod adapt;
 mod census;
 mod configure;
+mod shape;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use super::standing::Surroundings;
 use super::uplink::{Duty, Uplink};
 use crate::egress_config::EgressConfig;
 use crate::policy::Policy;
+use crate::rate::Rate;
 pub(super) use census::Census;
 pub(super) use configure::members;
 
@@ -77,6 +79,8 @@ pub(super) struct Watch {
     /// Whether the owners of buckets must be found anew, since uplinks or weights are others.
     pub(super) reweighed: bool,
     pub(super) netfilter: Connection,
+    /// The interfaces that have queues, by name: their index and rate.
+    pub(super) shaped: BTreeMap<String, (u32, Rate)>,
     /// What the nft table holds.
     pub(super) elements: Elements,
     /// Interfaces with a default route, where no uplinks are configured.
@@ -121,15 +125,15 @@ impl Watch {
                 }
             }
             self.take_reports();
-            match self.retry_at {
-                Some(at) if clock::since_boot() < at => continue,
-                Some(_) => self.look_again().await,
-                None => {}
+            let waits = self.retry_at.is_some_and(|at| clock::since_boot() < at);
+            if self.retry_at.is_some() && !waits {
+                self.look_again().await;
             }
-            self.count_sources().await;
-            if let Err(error) = self.adapt().await {
+            if !waits && let Err(error) = self.adapt().await {
                 self.try_again(&error);
             }
+            // Nothing hurries that: it comes after what does.
+            self.count_sources().await;
         }
     }
 
@@ -228,12 +232,14 @@ impl Watch {
             }
             return Ok(());
         }
+        self.plain_exits.clear();
         for at in 0..self.uplinks.len() {
             let standing = around.standing(&self.uplinks[at].config);
             if let Some(event) = self.uplinks[at].stand(&self.host, standing).await? {
                 self.record(event);
             }
         }
+        self.shape().await;
         Ok(())
     }
 

@@ -125,6 +125,53 @@ fn a_class_of_its_own_can_come_and_go() {
     egress.stop();
 }
 
+#[test]
+fn a_server_without_uplinks_gets_some_and_another_name_for_one_costs_nothing() {
+    if !inside("changes::a_server_without_uplinks_gets_some_and_another_name_for_one_costs_nothing")
+    {
+        return;
+    }
+    let lab = Lab::new();
+    let egress = lab.start(Vec::new());
+    assert_eq!(lab.flow("203.0.113.9:4000").ask_until_answered().provider, "isp1");
+
+    let capacity = "50mbit".parse().ok();
+    let called = |name: &str| UplinkConfig { capacity, ..uplink(name, "wan2", 1) };
+    let only = |uplinks| EgressConfig { uplinks, ..EgressConfig::default() };
+    egress.configure(only(vec![called("b")]));
+    egress.await_active("b");
+    assert_eq!(lab.flow("203.0.113.9:4000").ask_until_answered().provider, "isp2");
+    let place = || run("ip rule | grep -c 900[23]; tc qdisc show dev wan2 | grep -c htb");
+    let before = place();
+
+    egress.configure(only(vec![called("c")]));
+    egress.await_active("c");
+    assert_eq!(place(), before, "rules and queues that both names have");
+    assert_eq!(lab.flow("203.0.113.9:4000").ask_until_answered().provider, "isp2");
+    egress.stop();
+}
+
+#[test]
+fn a_table_that_somebody_has_emptied_is_made_anew() {
+    if !inside("changes::a_table_that_somebody_has_emptied_is_made_anew") {
+        return;
+    }
+    let lab = Lab::new();
+    let egress = lab.start(vec![uplink("a", "wan1", 1), uplink("b", "wan2", 2)]);
+    egress.await_active("a");
+    egress.await_health("b", State::Up);
+
+    for _ in 0..2 {
+        run("nft flush ruleset");
+        egress.set_duty("a", Duty::Off);
+        let moved = lab.flow("203.0.113.9:4000").ask_until("isp2");
+        assert_eq!(moved.source.to_string(), "198.51.100.2", "translated");
+        egress.set_duty("a", Duty::Normal);
+        egress.await_active("a");
+    }
+    egress.stop();
+}
+
 fn weighing(name: &str, interface: &str, weight: u32) -> UplinkConfig {
     UplinkConfig { weight, ..uplink(name, interface, 1) }
 }

@@ -10,9 +10,13 @@ use super::{HostError, Result};
 
 /// Runs a script as one transaction: all of it takes effect at once, or nothing.
 pub(super) async fn run(table: &str, script: &str) -> Result<()> {
+    feed(table, &["-f", "-"], script).await
+}
+
+async fn feed(table: &str, arguments: &[&str], script: &str) -> Result<()> {
     let refused = |stderr: String| HostError::Nft { table: table.to_owned(), stderr };
     let mut child = Command::new("nft")
-        .args(["-f", "-"])
+        .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -33,6 +37,14 @@ pub(super) async fn run(table: &str, script: &str) -> Result<()> {
     }
     stderr.truncate(stderr.floor_char_boundary(STDERR_MAX));
     Err(refused(stderr))
+}
+
+/// Lets nft and the kernel judge a script, which changes nothing.
+///
+/// # Errors
+/// When nft is missing, or they would refuse it.
+pub async fn nft_check(table: &str, script: &str) -> Result<()> {
+    feed(table, &["-c", "-f", "-"], script).await
 }
 
 /// Removes a table, family inet; one that isn't there is no error.

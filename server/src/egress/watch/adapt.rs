@@ -8,8 +8,10 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use anyhow::Result;
+use engine::Class;
 use ipnet::Ipv6Net;
 use shared::clock;
+use shared::host::Rule;
 use tracing::{debug, info, warn};
 
 use super::super::conntrack;
@@ -51,11 +53,15 @@ impl Watch {
         }
         // What is in force is told before the tidying up, which takes its time.
         self.publish();
+        let rules: Vec<Rule> =
+            self.uplinks.iter().flat_map(|uplink| uplink.routing.rules().to_vec()).collect();
+        let mut tidied = Ok(());
         for uplink in &mut self.uplinks {
-            uplink.routing.close_stale(&self.host).await?;
+            tidied = tidied.and(uplink.routing.close_stale(&self.host, &rules).await);
         }
+        // A route that can't be removed is no reason to leave flows where they are.
         self.forget_stale_flows();
-        self.bury().await
+        tidied.and(self.bury(&rules).await)
     }
 
     async fn change_table(&mut self, wanted: Elements) -> Result<()> {
@@ -70,15 +76,22 @@ impl Watch {
                 Err(error) => debug!(%error, "a quick change of the nft table failed"),
             }
         }
-        let script = match self.redraw {
-            true => self.table.create(&wanted),
-            false => self.table.change(&self.elements, &wanted),
-        };
-        if !script.is_empty() {
-            self.host.nft(&self.table.name, &script).await?;
-            self.elements = wanted;
-            self.redraw = false;
+        if !self.redraw {
+            let script = self.table.change(&self.elements, &wanted);
+            match self.host.nft(&self.table.name, &script).await {
+                Ok(()) => {
+                    self.elements = wanted;
+                    return Ok(());
+                }
+                Err(error) => {
+                    warn!("the nft table is not as it was left, and is made anew: {error}")
+                }
+            }
         }
+        self.redraw = true;
+        self.host.nft(&self.table.name, &self.table.create(&wanted)).await?;
+        self.elements = wanted;
+        self.redraw = false;
         Ok(())
     }
 
@@ -136,6 +149,8 @@ impl Watch {
     }
 
     fn forget_stale_flows(&mut self) {
+        let own = |number: &usize| self.table.policies.iter().any(|it| it.number() == *number);
+        let orphans: Vec<usize> = (1..=Class::ALL.len()).filter(|number| !own(number)).collect();
         for at in 0..self.selections.len() {
             let family = self.selections[at].family;
             let policy = &self.table.policies[self.selections[at].policy];
@@ -149,6 +164,14 @@ impl Watch {
                 if policy == 0 && !self.uplinks[uplink].works(family) {
                     forgotten = forgotten
                         .and_then(|()| conntrack::forget_flows(netfilter, family, mark, VISITOR));
+                }
+                // What had a policy that is no more belongs to the rest.
+                for orphan in orphans.iter().filter(|_| policy == 0) {
+                    forgotten = forgotten
+                        .and_then(|()| conntrack::forget_flows(netfilter, family, mark, *orphan));
+                }
+                if forgotten.is_err() {
+                    self.selections[at].put_back(uplink);
                 }
                 match forgotten {
                     Ok(()) => self.record(EventKind::Flushed { uplink: name, class, family }),
@@ -208,7 +231,7 @@ impl Watch {
 }
 
 /// What the table has of an uplink.
-fn pin(config: &UplinkConfig, pool6: Option<Ipv6Net>) -> Pin {
+pub(super) fn pin(config: &UplinkConfig, pool6: Option<Ipv6Net>) -> Pin {
     let mut pin =
         Pin { flows_max: config.flows_max, queues: config.capacity.is_some(), ..Pin::default() };
     for source in &config.translate_to {

@@ -45,6 +45,8 @@ impl Census {
     /// Begins to count.
     pub(in super::super) fn begin(&mut self, now: Duration) {
         self.due_at = Some(now + EVERY);
+        // Of uplinks and policies that may be no more.
+        self.counts.clear();
     }
 }
 

@@ -4,18 +4,19 @@
 use anyhow::Result;
 
 use super::super::buckets::{Buckets, Member};
-use super::super::mark;
+use super::super::mark::{self, UplinkMark};
 use super::super::nat::{Elements, Table};
-use super::super::routing::{self, Routing};
+use super::super::routing::Routing;
 use super::super::selection::Selection;
 use super::super::uplink::{Duty, Uplink};
 use super::super::{conntrack, refuse_impossible};
 use super::Watch;
+use super::adapt::pin;
 use crate::egress_config::EgressConfig;
 use crate::policy::Policy;
 use crate::uplink_config::UplinkConfig;
 use shared::clock;
-use shared::host::Family;
+use shared::host::{Family, Rule, nft_check};
 use tracing::warn;
 
 impl Watch {
@@ -23,6 +24,7 @@ impl Watch {
     /// mark and its flows, and its health too unless it is probed in another way.
     pub(super) async fn configure(&mut self, config: EgressConfig) -> Result<()> {
         refuse_impossible(&config.uplinks, &self.table.tun)?;
+        self.try_table(&config).await?;
         let newcomers = self.lay_newcomers(&config.uplinks).await?;
         let EgressConfig { uplinks, policies, rules, slow_start, reset_connections } = config;
         self.buckets = Buckets::new(&members(&uplinks));
@@ -34,9 +36,24 @@ impl Watch {
         let nothing = Elements::default();
         self.redraw |= table.create(&nothing) != self.table.create(&nothing);
         self.select_by(table, &places);
-        self.look().await?;
+        // From here on it is the configuration in force, and what goes wrong is tried again.
+        let looked = self.look().await;
         self.on_time(clock::since_boot());
-        self.adapt().await
+        if let Err(error) = looked.and(self.adapt().await) {
+            self.try_again(&error);
+        }
+        Ok(())
+    }
+
+    /// Lets nft judge the table of a configuration, before anything is changed for it.
+    async fn try_table(&mut self, config: &EgressConfig) -> Result<()> {
+        let EgressConfig { policies, rules, reset_connections, .. } = config.clone();
+        let chooses = !config.uplinks.is_empty();
+        let table = Table { policies, rules, reset_connections, chooses, ..self.table.clone() };
+        let pins = (1..).map(UplinkMark::new).zip(&config.uplinks);
+        let pins = pins.map(|(mark, uplink)| (mark, pin(uplink, self.pool6))).collect();
+        let script = table.create(&Elements { pins, ..Elements::default() });
+        Ok(nft_check(&table.name, &script).await?)
     }
 
     /// Changes what an uplink may do, whatever its configuration says.
@@ -48,23 +65,20 @@ impl Watch {
         self.adapt().await
     }
 
-    /// Routing tables for those that were not there before; all of them, or none.
+    /// Routing tables for those that were not there before.
     async fn lay_newcomers(&mut self, uplinks: &[UplinkConfig]) -> Result<Vec<Routing>> {
         let known = |config: &&UplinkConfig| {
             !self.uplinks.iter().any(|uplink| uplink.config.name == config.name)
         };
         let count = uplinks.iter().filter(known).count();
         let marks = mark::free_marks(self.host.netlink(), count).await?;
-        if !self.table.chooses && !uplinks.is_empty() {
-            routing::lay_nowhere(&self.host, self.table.nowhere, &self.table.tun).await?;
-        }
         let mut laid = Vec::with_capacity(count);
         for mark in marks {
             match Routing::lay(&self.host, mark, &self.table.tun).await {
                 Ok(routing) => laid.push(routing),
                 Err(error) => {
-                    for routing in laid {
-                        routing.remove(&self.host).await?;
+                    for mut routing in laid {
+                        routing.remove(&self.host, &[]).await?;
                     }
                     return Err(error);
                 }
@@ -117,9 +131,15 @@ impl Watch {
                 self.selections.push(selection);
             }
         }
-        if table.policies != self.table.policies {
-            self.uplinks.iter_mut().for_each(|uplink| uplink.grades.regrade());
-        }
+        let alike = |a: &Policy, b: &Policy| {
+            (a.class, a.limits, a.return_after) == (b.class, b.limits, b.return_after)
+        };
+        let before: Vec<Option<usize>> = table
+            .policies
+            .iter()
+            .map(|policy| self.table.policies.iter().position(|it| alike(it, policy)))
+            .collect();
+        self.uplinks.iter_mut().for_each(|uplink| uplink.grades.regrade(&before));
         if table.policies.iter().any(Policy::remembers) {
             self.census.begin(clock::since_boot());
         }
@@ -127,8 +147,8 @@ impl Watch {
     }
 
     /// Takes back what uplinks had that are gone, once no new flow goes there.
-    pub(super) async fn bury(&mut self) -> Result<()> {
-        while let Some(uplink) = self.gone.pop() {
+    pub(super) async fn bury(&mut self, rules: &[Rule]) -> Result<()> {
+        while let Some(mut uplink) = self.gone.pop() {
             for family in Family::ALL {
                 if let Err(error) =
                     conntrack::forget_all_flows(&mut self.netfilter, family, uplink.mark())
@@ -136,7 +156,10 @@ impl Watch {
                     warn!(uplink = uplink.config.name, %family, %error, "its flows are stuck");
                 }
             }
-            uplink.end(&self.host).await?;
+            if let Err(error) = uplink.end(&self.host, rules).await {
+                self.gone.push(uplink);
+                return Err(error);
+            }
         }
         Ok(())
     }
