@@ -70,7 +70,7 @@ use nfnetlink::Connection;
 use prober::REPORTS_MAX;
 use routing::Routing;
 use uplink::Uplink;
-use watch::{COMMANDS_MAX, Census, Command, Published, Watch};
+use watch::{COMMANDS_MAX, Census, Command, Published, Traffic, Watch};
 
 /// The running egress of a server.
 ///
@@ -186,7 +186,14 @@ impl Egress {
 
     async fn lay(config: EgressConfig, origin: Origin, host: &HostState) -> Result<Self> {
         let Origin { tun, sources, between_clients, pool6 } = origin;
-        let EgressConfig { uplinks, policies, rules, slow_start, reset_connections } = config;
+        let EgressConfig {
+            uplinks,
+            policies,
+            rules,
+            slow_start,
+            believe_traffic,
+            reset_connections,
+        } = config;
         let host = host.scope("egress");
         // Followed from before the first look, so that no change falls between them.
         let links = host.netlink().watch().await?;
@@ -223,6 +230,7 @@ impl Egress {
             buckets,
             slow_start,
             census: Census::default(),
+            traffic: Traffic::new(believe_traffic),
             uplinks: standing,
             gone: Vec::new(),
             redraw: false,
@@ -239,16 +247,7 @@ impl Egress {
             retry_at: None,
         };
         watch.begin().await?;
-        // Only advice: an nft that can't speak JSON has given none.
-        let refusals = match nft_ruleset_json().await {
-            Ok(ruleset) => forward_refusals(&ruleset, &tun),
-            Err(_) => Vec::new(),
-        };
-        for command in &refusals {
-            warn!(
-                "a firewall of this host drops forwarded packets of the tunnel; allow them: {command}"
-            );
-        }
+        let refusals = refusals_of_others(&tun).await;
         let task = tokio::spawn(watch.run());
         Ok(Self { host, commands: commands_in, published, task, refusals })
     }
@@ -256,6 +255,19 @@ impl Egress {
     fn published(&self) -> std::sync::MutexGuard<'_, Published> {
         self.published.lock().unwrap_or_else(|broken| broken.into_inner())
     }
+}
+
+/// Commands that let packets of the tunnel through firewalls of others. Only advice: an nft that
+/// can't speak JSON gives none.
+async fn refusals_of_others(tun: &str) -> Vec<String> {
+    let ruleset = nft_ruleset_json().await;
+    let refusals = ruleset.map(|ruleset| forward_refusals(&ruleset, tun)).unwrap_or_default();
+    for command in &refusals {
+        warn!(
+            "a firewall of this host drops forwarded packets of the tunnel; allow them: {command}"
+        );
+    }
+    refusals
 }
 
 fn refuse_impossible(uplinks: &[UplinkConfig], tun: &str) -> Result<(), HostError> {

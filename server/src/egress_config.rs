@@ -24,6 +24,9 @@ pub struct EgressConfig {
     pub rules: Rules,
     /// How long an uplink that has come back takes to get its whole share.
     pub slow_start: Duration,
+    /// Whether an uplink whose targets are silent works as long as connections that others open by
+    /// it are answered.
+    pub believe_traffic: bool,
     /// Whether connections that have lost their uplink are reset, so that programs connect again
     /// at once instead of waiting for answers.
     pub reset_connections: bool,
@@ -36,6 +39,7 @@ impl Default for EgressConfig {
             policies: vec![Policy::default()],
             rules: Rules::default(),
             slow_start: SLOW_START,
+            believe_traffic: true,
             reset_connections: true,
         }
     }
@@ -50,6 +54,8 @@ impl EgressConfig {
             let mut rest = Policy::default();
             rest.read(table);
             let slow_start = table.optional("slow_start", config::duration(SLOW_STARTS));
+            let believe = table.optional("believe_traffic", config::boolean);
+            config.believe_traffic = believe.is_none_or(Placed::into_inner);
             let reset = table.optional("reset_connections", config::boolean);
             config.slow_start = slow_start.map_or(SLOW_START, Placed::into_inner);
             config.reset_connections = reset.is_none_or(Placed::into_inner);

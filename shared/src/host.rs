@@ -33,7 +33,7 @@ pub use netlink::{
     Action, Carrier, DefaultLink, Family, Gateway, Interface, LinkEvent, LinkWatch, Mark, Netlink,
     Route, RouteKind, Rule,
 };
-pub use nft::{forward_refusals, nft_check, nft_ruleset_json, nft_set_len};
+pub use nft::{forward_refusals, nft_check, nft_counters, nft_ruleset_json, nft_set_len};
 pub use qdisc::QUEUES_HANDLE;
 pub use state::{HostState, runtime_directory};
 pub use sysctl::{read_sysctl, sysctl_path};

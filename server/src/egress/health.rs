@@ -267,13 +267,31 @@ impl Health {
     /// A target that all uplinks share falls silent on all of them at nearly the same moment. Who
     /// would move from the first that is declared down to the next one looks here before.
     pub(super) fn is_doubtful(&self, now: Duration) -> bool {
-        let missed = |probe: &Probe| {
+        self.doubtful_at().is_some_and(|at| now >= at)
+    }
+
+    /// When it becomes doubtful if nothing is heard until then.
+    pub(super) fn doubtful_at(&self) -> Option<Duration> {
+        let missed_at = |probe: &Probe| {
             let usual = probe.smoothed_rtt.unwrap_or_default() + probe.rttvar * 4;
-            let due = probe.heard_at + self.rules.gap * 3 / 2 + usual;
-            probe.waiting_since.is_some() && now >= due
+            probe.waiting_since.map(|_| probe.heard_at + self.rules.gap * 3 / 2 + usual)
         };
-        let missing = self.probes.iter().filter(|probe| missed(probe)).count();
-        !self.probes.is_empty() && missing >= self.fatal()
+        let mut missed: Vec<Duration> = self.probes.iter().filter_map(missed_at).collect();
+        missed.sort_unstable();
+        missed.get(self.fatal() - 1).copied()
+    }
+
+    /// When silence becomes a failure, of an uplink that works.
+    pub(super) fn silent_at(&self) -> Option<Duration> {
+        let silent = self.probes.iter().filter_map(|probe| probe.silent_at(&self.rules));
+        let mut silent: Vec<Duration> = silent.collect();
+        silent.sort_unstable();
+        silent.get(self.fatal() - 1).copied().filter(|_| self.state == State::Up)
+    }
+
+    /// The traffic of others is answered: the line is not silent, whatever the targets are.
+    pub(super) fn on_passing(&mut self, now: Duration) {
+        (0..self.probes.len()).for_each(|probe| self.on_heard(now, probe));
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout), which may be past already; none while

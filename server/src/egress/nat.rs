@@ -24,7 +24,7 @@ use engine::Rules;
 use super::buckets::BUCKETS;
 use super::mark::{MARK_MASK, POLICY_MASK, UplinkMark, VISITOR, policy_bits};
 use crate::policy::{Key, Policy};
-pub(super) use chains::home;
+pub(super) use chains::{answers, home};
 #[cfg(test)]
 use elements::Owners;
 pub(super) use elements::{Elements, Lead};
@@ -81,6 +81,7 @@ impl Table {
              \tmap arrivals {{ type ifname : verdict; }}\n\
              \tmap translations {{ type mark : verdict; }}\n\
              \tchain queues {{ }}\n\
+             \tchain answers {{ }}\n\
              {maps}\
              {chains}\
              \tchain from-tunnel {{\n\
@@ -149,6 +150,13 @@ impl Table {
              tcp option maxseg size set rt mtu"
         );
         let _ = writeln!(lines, "\t\tiifname \"{tun}\" oifname @exits jump queues");
+        // What only somebody says who was asked a moment ago: the line carries packets both ways.
+        for answer in ["tcp flags & (syn | ack | rst) == syn | ack", "udp sport 53"] {
+            let _ = writeln!(
+                lines,
+                "\t\tiifname @exits oifname \"{tun}\" ct direction reply {answer} jump answers"
+            );
+        }
         let (mask, keep) = (MARK_MASK, !POLICY_MASK);
         let visitor = policy_bits(VISITOR);
         let _ = writeln!(

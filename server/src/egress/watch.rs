@@ -4,6 +4,7 @@ mod adapt;
 mod census;
 mod configure;
 mod shape;
+mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -29,6 +30,7 @@ use crate::policy::Policy;
 use crate::rate::Rate;
 pub(super) use census::Census;
 pub(super) use configure::members;
+pub(super) use traffic::Traffic;
 
 /// What others may see while the task runs.
 #[derive(Debug, Default)]
@@ -81,6 +83,7 @@ pub(super) struct Watch {
     pub(super) netfilter: Connection,
     /// The interfaces that have queues, by name: their index and rate.
     pub(super) shaped: BTreeMap<String, (u32, Rate)>,
+    pub(super) traffic: Traffic,
     /// What the nft table holds.
     pub(super) elements: Elements,
     /// Interfaces with a default route, where no uplinks are configured.
@@ -125,6 +128,7 @@ impl Watch {
                 }
             }
             self.take_reports();
+            self.look_at_traffic().await;
             let waits = self.retry_at.is_some_and(|at| clock::since_boot() < at);
             if self.retry_at.is_some() && !waits {
                 self.look_again().await;
@@ -159,7 +163,8 @@ impl Watch {
         let now = clock::since_boot();
         let timeouts =
             self.uplinks.iter().filter_map(|uplink| uplink.poll_timeout(now, self.slow_start));
-        let wake_at = timeouts.chain(self.retry_at).chain(self.census.due_at()).min();
+        let looks = self.uplinks.iter().filter_map(|uplink| self.traffic.looks_at(uplink));
+        let wake_at = timeouts.chain(self.retry_at).chain(self.census.due_at()).chain(looks).min();
         let sleep = wake_at.map_or(SLEEP_MAX, |at| at.saturating_sub(now).min(SLEEP_MAX));
         let links = async {
             match &mut self.links {

@@ -121,8 +121,9 @@ fn a_connection_that_has_lost_its_uplink_is_reset() {
     lab.isp1.run("ip link set peer down");
     let began = since_boot();
     let error = eventually("a reset", Duration::from_secs(5), || {
-        let _ = connection.write(b"still there?");
-        let error = connection.read(&mut [0; 16]).err()?;
+        // Whoever asks first is told, and only he.
+        let written = connection.write(b"still there?").err();
+        let error = written.or_else(|| connection.read(&mut [0; 16]).err())?;
         (error.kind() == std::io::ErrorKind::ConnectionReset).then_some(error)
     });
     println!("{error} after {} ms", (since_boot() - began).as_millis());
@@ -195,6 +196,40 @@ fn a_line_that_is_slower_than_its_probes_is_alive() {
     std::thread::sleep(Duration::from_secs(4));
 
     assert_eq!(failures(&egress), 0, "{:?}", egress.events_of("a"));
+    egress.stop();
+}
+
+#[test]
+fn an_uplink_whose_traffic_is_answered_does_not_fail_with_its_target() {
+    if !inside("outages::an_uplink_whose_traffic_is_answered_does_not_fail_with_its_target") {
+        return;
+    }
+    let lab = Lab::new();
+    let egress = lab.start(vec![uplink("a", "wan1", 1), uplink("b", "wan2", 2)]);
+    egress.await_active("a");
+    egress.await_health("b", State::Up);
+    let connect = || {
+        lab.client.make(|| {
+            let far = "203.0.113.9:4001".parse().unwrap();
+            TcpStream::connect_timeout(&far, Duration::from_millis(200)).is_ok()
+        })
+    };
+    assert!(connect());
+
+    lab.isp1.run(
+        "nft add table inet cut; nft add chain inet cut in \"{ type filter hook input priority 0; }\"; \
+         nft add rule inet cut in icmp type echo-request drop",
+    );
+    let began = since_boot();
+    while since_boot() - began < Duration::from_secs(3) {
+        assert!(connect(), "by a");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(failures(&egress), 0, "{:?}", egress.events_of("a"));
+
+    // Nobody uses it any more: then its probes decide.
+    egress.await_health("a", State::Down);
+    assert!(connect(), "by b");
     egress.stop();
 }
 

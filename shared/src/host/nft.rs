@@ -1,5 +1,6 @@
 //! nftables, spoken to as text through the program `nft`.
 
+use std::collections::BTreeMap;
 use std::process::Stdio;
 
 use serde_json::Value;
@@ -69,6 +70,20 @@ pub async fn nft_set_len(table: &str, set: &str) -> Result<u64> {
     let objects = listed["nftables"].as_array().map_or(&[][..], Vec::as_slice);
     let elements = objects.iter().find_map(|object| object["set"]["elem"].as_array());
     Ok(elements.map_or(0, |elements| elements.len() as u64))
+}
+
+/// The packets that the named counters of a table, family inet, have counted.
+///
+/// # Errors
+/// When nft is missing, refuses, or gives something else than JSON.
+pub async fn nft_counters(table: &str) -> Result<BTreeMap<String, u64>> {
+    let listed = json(table, &["list", "counters", "table", "inet", table]).await?;
+    let objects = listed["nftables"].as_array().map_or(&[][..], Vec::as_slice);
+    let counter = |object: &Value| {
+        let counter = &object["counter"];
+        Some((counter["name"].as_str()?.to_owned(), counter["packets"].as_u64()?))
+    };
+    Ok(objects.iter().filter_map(counter).collect())
 }
 
 async fn json(table: &str, command: &[&str]) -> Result<Value> {

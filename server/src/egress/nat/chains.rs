@@ -26,6 +26,11 @@ pub(super) fn translate(mark: UplinkMark) -> String {
     format!("translate-{}", mark.number())
 }
 
+/// The counter of what was answered by an uplink.
+pub(in super::super) fn answers(mark: UplinkMark) -> String {
+    format!("answers-{}", mark.number())
+}
+
 /// The set of the sources that a policy remembers to be at an uplink.
 pub(in super::super) fn home(policy: usize, family: Family, mark: UplinkMark) -> String {
     format!("home{}{}-at-{}", number(family), of(policy), mark.number())
@@ -62,6 +67,7 @@ pub(super) fn lay(table: &Table, mark: UplinkMark, uplink: &Pin, known: bool) ->
     }));
     chain(translate(mark), rules);
     if !known {
+        let _ = writeln!(script, "add counter inet {name} {}", answers(mark));
         for set in homes(table, mark) {
             let kind = if set.starts_with("home4") { "ipv4_addr" } else { "ipv6_addr" };
             let _ = writeln!(
@@ -83,6 +89,7 @@ pub(super) fn remove(table: &Table, mark: UplinkMark) -> String {
         let _ = writeln!(script, "flush chain inet {name} {chain}");
         let _ = writeln!(script, "delete chain inet {name} {chain}");
     }
+    let _ = writeln!(script, "delete counter inet {name} {}", answers(mark));
     for set in homes(table, mark) {
         let _ = writeln!(script, "delete set inet {name} {set}");
     }
@@ -112,6 +119,8 @@ pub(super) fn list(table: &Table, pins: &BTreeMap<UplinkMark, Pin>) -> String {
         }
     }
     chain("queues".to_owned(), rules);
+    let counts = |mark: &UplinkMark| format!("{} counter name \"{}\"", is(mark), answers(*mark));
+    chain("answers".to_owned(), pins.keys().map(counts).collect());
     for policy in remembering(table) {
         let each = |rule: &dyn Fn(UplinkMark, &str, String) -> String| -> Vec<String> {
             let families = [(Family::V4, "ip"), (Family::V6, "ip6")];

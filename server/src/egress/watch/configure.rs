@@ -10,8 +10,8 @@ use super::super::routing::Routing;
 use super::super::selection::Selection;
 use super::super::uplink::{Duty, Uplink};
 use super::super::{conntrack, refuse_impossible};
-use super::Watch;
 use super::adapt::pin;
+use super::{Traffic, Watch};
 use crate::egress_config::EgressConfig;
 use crate::policy::Policy;
 use crate::uplink_config::UplinkConfig;
@@ -26,7 +26,15 @@ impl Watch {
         refuse_impossible(&config.uplinks, &self.table.tun)?;
         self.try_table(&config).await?;
         let newcomers = self.lay_newcomers(&config.uplinks).await?;
-        let EgressConfig { uplinks, policies, rules, slow_start, reset_connections } = config;
+        let EgressConfig {
+            uplinks,
+            policies,
+            rules,
+            slow_start,
+            believe_traffic,
+            reset_connections,
+        } = config;
+        self.traffic = Traffic::new(believe_traffic);
         self.buckets = Buckets::new(&members(&uplinks));
         self.reweighed = true;
         self.slow_start = slow_start;
