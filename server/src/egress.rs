@@ -46,6 +46,7 @@ mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use ipnet::{IpNet, Ipv6Net};
@@ -66,7 +67,7 @@ use crate::egress_config::{EgressConfig, UPLINKS_MAX};
 use crate::uplink_config::UplinkConfig;
 use buckets::Buckets;
 use nat::{Elements, Table};
-use nfnetlink::Connection;
+use nfnetlink::Netfilter;
 use prober::REPORTS_MAX;
 use routing::Routing;
 use uplink::Uplink;
@@ -227,6 +228,9 @@ impl Egress {
             sources: sources.into_iter().collect(),
             pool6,
             selections: Vec::new(),
+            candidates: Vec::new(),
+            changed: true,
+            published_at: Duration::ZERO,
             buckets,
             slow_start,
             census: Census::default(),
@@ -240,7 +244,7 @@ impl Egress {
             commands,
             published: Arc::clone(&published),
             shaped: BTreeMap::new(),
-            netfilter: Connection::open().context("open a socket to netfilter")?,
+            netfilter: Netfilter::open().context("open a socket to netfilter")?,
             elements: Elements::default(),
             plain_exits: BTreeSet::new(),
             links: Some(links),

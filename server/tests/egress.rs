@@ -45,9 +45,7 @@ fn silence_moves_flows_to_the_second_tier_and_back() {
         return;
     }
     let lab = Lab::new();
-    let egress = lab.start(vec![uplink("a", "wan1", 1), uplink("b", "wan2", 2)]);
-    egress.await_health("a", State::Up);
-    egress.await_health("b", State::Up);
+    let egress = lab.pair();
     let mut flows = lab.flows();
     for flow in &mut flows {
         assert_eq!(flow.ask_until_answered().provider, "isp1");
@@ -85,9 +83,7 @@ fn a_failure_does_not_touch_flows_of_the_healthy_uplink() {
         return;
     }
     let lab = Lab::new();
-    let egress = lab.start(vec![uplink("a", "wan1", 1), uplink("b", "wan2", 2)]);
-    egress.await_health("a", State::Up);
-    egress.await_health("b", State::Up);
+    let egress = lab.pair();
     lab.isp1.run("ip link set peer down");
     let mut held = lab.flows();
     let before: Vec<Answer> = held.iter_mut().map(|flow| flow.ask_until("isp2")).collect();
@@ -149,9 +145,7 @@ fn with_nothing_healthy_packets_go_on_and_flows_are_kept() {
         return;
     }
     let lab = Lab::new();
-    let egress = lab.start(vec![uplink("a", "wan1", 1), uplink("b", "wan2", 2)]);
-    egress.await_health("a", State::Up);
-    egress.await_health("b", State::Up);
+    let egress = lab.pair();
     let mut flow = lab.flow("203.0.113.9:4000");
     let before = flow.ask_until("isp1");
 
@@ -216,8 +210,7 @@ fn after_sigkill_the_next_start_is_like_the_first_and_stop_leaves_nothing() {
     let uplinks = || vec![uplink("a", "wan1", 1), uplink("b", "wan2", 2)];
 
     let egress = lab.start(uplinks());
-    egress.await_health("a", State::Up);
-    egress.await_health("b", State::Up);
+    egress.await_all_healthy();
     let first = everything();
     assert_ne!(difference(&before, &first), "");
     egress.stop();
@@ -239,8 +232,7 @@ fn after_sigkill_the_next_start_is_like_the_first_and_stop_leaves_nothing() {
     run("ip rule del priority 9003; ip route flush table 18689");
 
     let egress = lab.start(uplinks());
-    egress.await_health("a", State::Up);
-    egress.await_health("b", State::Up);
+    egress.await_all_healthy();
     assert_eq!(difference(&first, &everything()), "", "like the first start");
     let mut flow = lab.flow("203.0.113.9:4000");
     flow.ask_until("isp1");
@@ -311,8 +303,7 @@ fn gateways_alone_and_visitors_from_outside() {
         through("a", ["192.0.2.1", "2001:db8:1::1"], 1),
         through("b", ["198.51.100.1", "2001:db8:2::1"], 2),
     ]);
-    egress.await_health("a", State::Up);
-    egress.await_health("b", State::Up);
+    egress.await_all_healthy();
     for flow in &mut lab.flows() {
         flow.ask_until("isp1");
     }
@@ -341,8 +332,7 @@ fn tcp_probes_tell_refusal_from_silence() {
         tcp("a", "wan1", 1, "203.0.113.9:4001"),
         tcp("b", "wan2", 2, "[2001:db8:ffff::9]:4001"),
     ]);
-    egress.await_health("a", State::Up);
-    egress.await_health("b", State::Up);
+    egress.await_all_healthy();
 
     lab.isp1.run("nft add table inet cut; nft add chain inet cut in \"{ type filter hook input priority 0; }\"; nft add rule inet cut in tcp dport 4001 reject with tcp reset");
     lab.isp2.run("nft add table inet cut; nft add chain inet cut in \"{ type filter hook input priority 0; }\"; nft add rule inet cut in tcp dport 4001 drop");
@@ -435,9 +425,7 @@ fn an_interface_that_comes_back_is_used_again() {
         return;
     }
     let lab = Lab::new();
-    let egress = lab.start(vec![uplink("a", "wan1", 1), uplink("b", "wan2", 2)]);
-    egress.await_health("a", State::Up);
-    egress.await_health("b", State::Up);
+    let egress = lab.pair();
     let mut flow: Flow = lab.flow("203.0.113.9:4000");
     flow.ask_until("isp1");
 

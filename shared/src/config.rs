@@ -16,6 +16,7 @@ use toml::de::{DeTable, DeValue};
 
 use zeroize::Zeroizing;
 
+pub(crate) use self::read::address_and_port;
 pub use self::{
     nearest::nearest,
     problem::{Problem, Wrong},

@@ -9,7 +9,7 @@ use std::io;
 use shared::host::Family;
 
 use super::mark::{MARK_MASK, POLICY_MASK, UplinkMark, policy_bits};
-use super::nfnetlink::{Connection, Messages};
+use super::nfnetlink::{Messages, Netfilter};
 
 /// Forgets the flows of one family that are pinned to an uplink by one policy: their next packets
 /// begin anew.
@@ -17,7 +17,7 @@ use super::nfnetlink::{Connection, Messages};
 /// # Errors
 /// When the kernel refuses, or has no conntrack.
 pub(super) fn forget_flows(
-    netfilter: &mut Connection,
+    netfilter: &mut Netfilter,
     family: Family,
     mark: UplinkMark,
     policy: usize,
@@ -30,14 +30,14 @@ pub(super) fn forget_flows(
 /// # Errors
 /// As [`forget_flows`].
 pub(super) fn forget_all_flows(
-    netfilter: &mut Connection,
+    netfilter: &mut Netfilter,
     family: Family,
     mark: UplinkMark,
 ) -> io::Result<()> {
     forget(netfilter, family, mark.value(), MARK_MASK)
 }
 
-fn forget(netfilter: &mut Connection, family: Family, value: u32, mask: u32) -> io::Result<()> {
+fn forget(netfilter: &mut Netfilter, family: Family, value: u32, mask: u32) -> io::Result<()> {
     let family = match family {
         Family::V4 => libc::AF_INET as u8,
         Family::V6 => libc::AF_INET6 as u8,

@@ -20,9 +20,9 @@ pub(super) struct Messages {
 
 /// A socket to netfilter.
 #[derive(Debug)]
-pub(super) struct Connection(Socket);
+pub(super) struct Netfilter(Socket);
 
-impl Connection {
+impl Netfilter {
     /// # Errors
     /// When the kernel has no netfilter, or no socket left.
     pub(super) fn open() -> io::Result<Self> {

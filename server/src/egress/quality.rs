@@ -104,39 +104,39 @@ impl Quality {
 
     /// The limit that is broken.
     pub(super) fn breach(&self, now: Duration, limits: &Limits) -> Option<Breach> {
-        self.breach_now(now, limits).or_else(|| {
-            let limit = limits.loss?;
-            small_loss(&self.asked(now, Duration::MAX), limit, span(self.interval))
-        })
+        let asked = self.asked(now);
+        self.breach_of(now, &asked, limits)
+            .or_else(|| small_loss(&asked, limits.loss?, span(self.interval)))
     }
 
     /// The limit that is broken at this very moment.
     pub(super) fn breach_now(&self, now: Duration, limits: &Limits) -> Option<Breach> {
-        if limits.is_empty() {
-            return None;
-        }
+        self.breach_of(now, &self.asked(now), limits)
+    }
+
+    fn breach_of(&self, now: Duration, asked: &[Asked], limits: &Limits) -> Option<Breach> {
         let span = span(self.interval);
-        let recent = self.asked(now, span * 2);
-        let longer = self.asked(now, span * 4);
-        let slow = limits.latency.and_then(|limit| slowness(&recent, now, limit, span));
+        let (recent, longer) = (last(asked, span * 2), last(asked, span * 4));
+        let slow = limits.latency.and_then(|limit| slowness(recent, now, limit, span));
         slow.map(Breach::Latency)
-            .or_else(|| Some(Breach::Jitter(unsteadiness(&recent, limits.jitter?, span)?)))
-            .or_else(|| heavy_loss(&longer, limits.loss?, span))
-            .or_else(|| bad_sound(&recent, &longer, limits.mos?, span))
+            .or_else(|| Some(Breach::Jitter(unsteadiness(recent, limits.jitter?, span)?)))
+            .or_else(|| heavy_loss(longer, limits.loss?, span))
+            .or_else(|| bad_sound(recent, longer, limits.mos?, span))
     }
 
     /// Whether so long a time keeps the limits with something to spare.
     pub(super) fn is_clean(&self, now: Duration, limits: &Limits, time: Duration) -> bool {
         let time = time.max(span(self.interval) * 2);
-        let asked = self.asked(now, time);
+        let asked = self.asked(now);
+        let asked = last(&asked, time);
         let since = now.saturating_sub(time);
         let whole = self.questions.front().is_some_and(|it| it.sent_at <= since + time / 10);
         if asked.len() < ASKED_MIN || !whole && self.questions.len() < QUESTIONS_MAX {
             return false;
         }
-        let lost = lost(&asked) as f64 / asked.len() as f64;
+        let lost = lost(asked) as f64 / asked.len() as f64;
         let delay = median(asked.iter().filter_map(|it| it.rtt())).unwrap_or(Duration::MAX) / 2;
-        let jitter = median(steps(&asked).map(|(_, step)| step)).unwrap_or_default();
+        let jitter = median(steps(asked).map(|(_, step)| step)).unwrap_or_default();
         limits.loss.is_none_or(|limit| lost <= limit / 2.0)
             && limits.latency.is_none_or(|limit| delay <= limit * 4 / 5)
             && limits.jitter.is_none_or(|limit| jitter <= limit * 4 / 5)
@@ -149,8 +149,8 @@ impl Quality {
         median(lately).map_or(UNKNOWN, |rtt| rtt * 2 + LATENESS)
     }
 
-    /// The last questions of which anything is known, the oldest first: those of so long a time.
-    fn asked(&self, now: Duration, time: Duration) -> Vec<Asked> {
+    /// The questions of which anything is known, the oldest first.
+    fn asked(&self, now: Duration) -> Vec<Asked> {
         let due = self.usual();
         let last_answered = self.questions.iter().rposition(|it| it.rtt.is_some());
         let asked = |(place, question): (usize, &Question)| {
@@ -162,12 +162,14 @@ impl Quality {
             };
             Some(Asked { at: question.sent_at, fate })
         };
-        let mut known = self.questions.iter().enumerate().rev().filter_map(asked).peekable();
-        let since = known.peek().map_or(Duration::ZERO, |last| last.at.saturating_sub(time));
-        let mut asked: Vec<Asked> = known.take_while(|it| it.at >= since).collect();
-        asked.reverse();
-        asked
+        self.questions.iter().enumerate().filter_map(asked).collect()
     }
+}
+
+/// Those of the last time that anything is known of.
+fn last(asked: &[Asked], time: Duration) -> &[Asked] {
+    let since = asked.last().map_or(Duration::ZERO, |last| last.at.saturating_sub(time));
+    &asked[asked.partition_point(|it| it.at < since)..]
 }
 
 impl Asked {

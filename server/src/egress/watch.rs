@@ -20,7 +20,8 @@ use tracing::warn;
 use super::buckets::Buckets;
 use super::event::EventLog;
 use super::nat::{Elements, Table, is_plain_interface};
-use super::nfnetlink::Connection;
+use super::nfnetlink::Netfilter;
+use super::pool::Candidate;
 use super::prober::{REPORTS_MAX, Report};
 use super::selection::Selection;
 use super::standing::Surroundings;
@@ -69,6 +70,12 @@ pub(super) struct Watch {
     pub(super) published: Arc<Mutex<Published>>,
     /// One for each policy and family.
     pub(super) selections: Vec<Selection>,
+    /// What they have chosen from.
+    pub(super) candidates: Vec<Vec<Candidate>>,
+    /// Whether something else has changed that the kernel is to follow.
+    pub(super) changed: bool,
+    /// When the status was made last.
+    pub(super) published_at: Duration,
     pub(super) buckets: Buckets,
     pub(super) slow_start: Duration,
     /// How many sources each uplink has, where they are dealt out: when they were counted, and by
@@ -80,7 +87,7 @@ pub(super) struct Watch {
     pub(super) redraw: bool,
     /// Whether the owners of buckets must be found anew, since uplinks or weights are others.
     pub(super) reweighed: bool,
-    pub(super) netfilter: Connection,
+    pub(super) netfilter: Netfilter,
     /// The interfaces that have queues, by name: their index and rate.
     pub(super) shaped: BTreeMap<String, (u32, Rate)>,
     pub(super) traffic: Traffic,
@@ -110,6 +117,7 @@ impl Watch {
                 Waking::Command(Command::Stop) => return,
                 Waking::Command(Command::Sources(sources, done)) => {
                     self.sources = sources.into_iter().collect();
+                    self.changed = true;
                     // Nobody may be waiting for the answer.
                     let _ = done.send(self.adapt().await);
                 }
@@ -226,6 +234,7 @@ impl Watch {
 
     /// Looks where each uplink stands, and opens what leads out there.
     async fn look(&mut self) -> Result<()> {
+        self.changed = true;
         let configs = self.uplinks.iter().map(|uplink| &uplink.config);
         let around = Surroundings::look(self.host.netlink(), configs).await?;
         if !self.table.chooses {

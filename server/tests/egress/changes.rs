@@ -20,8 +20,7 @@ fn uplinks_come_and_go_and_only_the_flows_of_those_that_go_notice() {
     lab.connect(3);
     let two = || vec![weighing("a", "wan1", 1), weighing("b", "wan2", 1)];
     let egress = lab.share(Key::Flow, two());
-    egress.await_health("a", State::Up);
-    egress.await_health("b", State::Up);
+    egress.await_all_healthy();
     let mut flows: Vec<Flow> = (0..20).map(|_| lab.flow("203.0.113.9:4000")).collect();
     let places = ask(&mut flows);
     assert!(count(&places, "isp1") > 3 && count(&places, "isp2") > 3, "{places:?}");
@@ -65,9 +64,7 @@ fn a_drained_uplink_keeps_its_flows_and_takes_new_ones_only_when_there_is_no_oth
         return;
     }
     let lab = Lab::new();
-    let egress = lab.start(vec![uplink("a", "wan1", 1), uplink("b", "wan2", 2)]);
-    egress.await_active("a");
-    egress.await_health("b", State::Up);
+    let egress = lab.pair();
     let mut held = lab.flow("203.0.113.9:4000");
     let place = held.ask_until_answered();
 
@@ -98,8 +95,7 @@ fn a_class_of_its_own_can_come_and_go() {
     let lab = Lab::new();
     let uplinks = || vec![uplink("a", "wan1", 1), uplink("b", "wan2", 1)];
     let egress = lab.start(uplinks());
-    egress.await_active("a");
-    egress.await_health("b", State::Up);
+    egress.await_all_healthy();
     let mut held = lab.flow("203.0.113.9:4000");
     let place = held.ask_until_answered();
     let calls = Policy { class: Some(Class::RealTime), ..Policy::default() };
@@ -157,9 +153,7 @@ fn a_table_that_somebody_has_emptied_is_made_anew() {
         return;
     }
     let lab = Lab::new();
-    let egress = lab.start(vec![uplink("a", "wan1", 1), uplink("b", "wan2", 2)]);
-    egress.await_active("a");
-    egress.await_health("b", State::Up);
+    let egress = lab.pair();
 
     for _ in 0..2 {
         run("nft flush ruleset");

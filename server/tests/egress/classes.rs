@@ -24,8 +24,7 @@ fn a_loss_moves_calls_only_and_they_come_back_when_it_is_over() {
     let lab = Lab::new();
     let reserved = UplinkConfig { only: vec![Class::RealTime], ..swift("b", "wan2", 2) };
     let egress = lab.by(policies(Failback::Force), vec![swift("a", "wan1", 1), reserved]);
-    egress.await_health("a", State::Up);
-    egress.await_health("b", State::Up);
+    egress.await_all_healthy();
     let mut call = marked(&lab, EF);
     let mut bulk = lab.flow("203.0.113.9:4000");
     assert_eq!(call.ask_until_answered().provider, "isp1");
@@ -67,9 +66,11 @@ fn a_spike_moves_nothing_and_a_delay_or_a_jitter_that_stays_moves_calls() {
     policies[1].limits.latency = Some(Duration::from_millis(80));
     policies[1].return_after = Duration::from_secs(2);
     let egress = lab.by(policies, vec![a, swift("b", "wan2", 2)]);
-    egress.await_health("a", State::Up);
-    egress.await_health("b", State::Up);
-    std::thread::sleep(Duration::from_secs(1));
+    egress.await_all_healthy();
+    eventually("its latency is known", Duration::from_secs(10), || {
+        let asked = egress.snapshot()[0].probes[0].received;
+        (asked > KNOWN_AFTER).then_some(())
+    });
     let slow = Manner { delay: Duration::from_millis(200), ..Manner::default() };
 
     for _ in 0..10 {
@@ -115,8 +116,7 @@ fn flows_of_a_class_stay_follow_or_stick_as_they_are_told() {
         let mut policies = policies(failback);
         policies[1].return_after = Duration::from_secs(2);
         let egress = lab.by(policies, vec![swift("a", "wan1", 1), swift("b", "wan2", 2)]);
-        egress.await_health("a", State::Up);
-        egress.await_health("b", State::Up);
+        egress.await_all_healthy();
         let mut call = marked(&lab, EF);
         call.ask_until("isp1");
 
@@ -233,6 +233,8 @@ fn last_breach(egress: &Running) -> Option<Breach> {
     egress.events().into_iter().filter_map(|event| quality(event.kind)).next_back().flatten()
 }
 
+/// Answers after which quality is judged by more than a spike.
+const KNOWN_AFTER: u64 = 40;
 /// Expedited forwarding (RFC 3246).
 const EF: u32 = 46;
 /// Three of ten packets don't arrive.

@@ -104,6 +104,14 @@ impl Lab {
         self.try_start(EgressConfig { uplinks, ..EgressConfig::default() }).unwrap()
     }
 
+    /// With uplink a in use, and b of the next tier healthy.
+    pub(crate) fn pair(&self) -> Running {
+        let running = self.start(vec![uplink("a", "wan1", 1), uplink("b", "wan2", 2)]);
+        running.await_all_healthy();
+        running.await_active("a");
+        running
+    }
+
     /// All uplinks of the lowest tier share the flows.
     pub(crate) fn share(&self, key: Key, uplinks: Vec<UplinkConfig>) -> Running {
         let rest = Policy { choose: Choose::Share, key, ..Policy::default() };
@@ -189,6 +197,12 @@ impl Running {
             let found = uplinks.iter().find(|uplink| uplink.name == name);
             found.is_some_and(|uplink| uplink.state == wanted).then_some(())
         });
+    }
+
+    pub(crate) fn await_all_healthy(&self) {
+        for uplink in self.snapshot() {
+            self.await_health(&uplink.name, State::Up);
+        }
     }
 
     /// Waits until new flows take this uplink, which is healthy.

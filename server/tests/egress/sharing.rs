@@ -26,9 +26,7 @@ fn ten_thousand_flows_are_shared_by_weight_and_a_failure_moves_only_its_own() {
         Key::Flow,
         vec![weighing("a", "wan1", 2), weighing("b", "wan2", 1), weighing("c", "wan3", 1)],
     );
-    for name in ["a", "b", "c"] {
-        egress.await_health(name, State::Up);
-    }
+    egress.await_all_healthy();
     let senders = senders(&lab);
 
     let first = send(&senders);
@@ -79,9 +77,7 @@ fn a_handful_of_sources_does_not_overload_one_uplink_and_keeps_to_its_own() {
     let uplinks = [("a", "wan1"), ("b", "wan2"), ("c", "wan3")];
     let uplinks = uplinks.map(|(name, interface)| uplink(name, interface, 1)).to_vec();
     let egress = lab.share(Key::LeastLoaded, uplinks);
-    for name in ["a", "b", "c"] {
-        egress.await_health(name, State::Up);
-    }
+    egress.await_all_healthy();
     lab.client.run(
         "for i in 1 2 3 4 5 6 7 8; do ip address add 10.9.0.1$i/32 dev inner; \
          ip address add 2001:db8:9::1$i/128 dev inner nodad; done",

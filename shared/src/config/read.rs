@@ -174,14 +174,24 @@ pub fn listen_address(value: &DeValue<'_>) -> Result<SocketAddr, Wrong> {
 /// # Errors
 /// As [`listen_address`].
 pub fn parse_listen_address(text: &str) -> Result<SocketAddr, Wrong> {
-    let right = "write an address and port, such as \"0.0.0.0:4500\" or \"[::]:4500\"";
+    address_and_port(text, ["0.0.0.0:4500", "[::]:4500"], "clients can't find port 0")
+}
+
+/// An address and port, such as the examples; `no_port` is said of port 0.
+pub(crate) fn address_and_port(
+    text: &str,
+    examples: [&str; 2],
+    no_port: &str,
+) -> Result<SocketAddr, Wrong> {
+    let [first, second] = examples;
+    let right = format!("write an address and port, such as \"{first}\" or \"{second}\"");
     let address: SocketAddr = text.parse().map_err(|_| {
         let bare = text.parse::<IpAddr>().is_ok();
         let what = if bare { "the port is missing" } else { "this is no address and port" };
-        Wrong::new(what).right(right)
+        Wrong::new(what).right(&right)
     })?;
     if address.port() == 0 {
-        return Err(Wrong::new("clients can't find port 0").right(right));
+        return Err(Wrong::new(no_port).right(right));
     }
     Ok(address)
 }

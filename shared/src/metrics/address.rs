@@ -1,10 +1,10 @@
 //! Where the configuration wants the figures to be served.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use toml::de::DeValue;
 
-use crate::config::{Placed, Table, Wrong, text};
+use crate::config::{Placed, Table, Wrong, address_and_port, text};
 
 /// Reads the key `metrics`: an address and port, nothing when it is absent.
 pub fn read(table: &mut Table<'_>) -> Option<SocketAddr> {
@@ -32,17 +32,7 @@ pub(super) fn warning(address: SocketAddr) -> Option<String> {
 }
 
 fn address(value: &DeValue<'_>) -> Result<SocketAddr, Wrong> {
-    let right = "write an address and port, such as \"127.0.0.1:9464\" or \"[::1]:9464\"";
-    let text = text(value)?;
-    let address: SocketAddr = text.parse().map_err(|_| {
-        let bare = text.parse::<IpAddr>().is_ok();
-        let what = if bare { "the port is missing" } else { "this is no address and port" };
-        Wrong::new(what).right(right)
-    })?;
-    if address.port() == 0 {
-        return Err(Wrong::new("nobody finds port 0").right(right));
-    }
-    Ok(address)
+    address_and_port(&text(value)?, ["127.0.0.1:9464", "[::1]:9464"], "nobody finds port 0")
 }
 
 #[cfg(test)]

@@ -68,6 +68,12 @@ impl Tunnel {
         Ok(Self { client, server, lab, folder })
     }
 
+    /// Whether the host behind the server's uplinks answers the client.
+    pub fn reaches_inet(&self) -> bool {
+        let ping = ["-c", "1", "-W", "1", "-q", "10.99.0.1"];
+        run_on(&self.lab, Node::Client, "ping", &ping).is_ok()
+    }
+
     /// What the client says of itself.
     ///
     /// # Errors
@@ -356,6 +362,15 @@ pub fn eventually(time: Duration, mut condition: impl FnMut() -> Result<bool>) -
         }
         thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// The configuration of one of the server's uplinks, each of its own tier, with probes so often.
+pub fn uplink(index: u8, interval: &str) -> String {
+    format!(
+        "\n[[uplink]]\nname = \"up{index}\"\ninterface = \"up{index}\"\ntier = {}\n\
+         probe = \"icmp 10.98.{index}.2\"\ninterval = \"{interval}\"\n",
+        index + 1
+    )
 }
 
 /// A program of ours, as `cargo build --bins` made it.

@@ -6,7 +6,7 @@ use std::io;
 
 use shared::host::Family;
 
-use super::super::nfnetlink::{Connection, Messages};
+use super::super::nfnetlink::{Messages, Netfilter};
 use super::elements::{Elements, Lead, Verdict, number};
 use super::{Table, chains, of};
 use crate::policy::Policy;
@@ -18,7 +18,7 @@ impl Table {
     /// When the kernel refuses; nothing has changed then.
     pub(in super::super) fn change_quickly(
         &self,
-        netfilter: &mut Connection,
+        netfilter: &mut Netfilter,
         from: &Elements,
         to: &Elements,
     ) -> io::Result<bool> {
@@ -148,7 +148,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Makes all changes at once.
-    fn commit(mut self, netfilter: &mut Connection) -> io::Result<()> {
+    fn commit(mut self, netfilter: &mut Netfilter) -> io::Result<()> {
         if self.changes == 0 {
             return Ok(());
         }

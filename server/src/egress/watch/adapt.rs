@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use anyhow::Result;
 use engine::Class;
@@ -20,7 +21,7 @@ use super::super::event::{EventKind, Reason};
 use super::super::health::State;
 use super::super::mark::VISITOR;
 use super::super::nat::{Elements, Lead, Pin, Translation};
-use super::super::pool::Choice;
+use super::super::pool::{Candidate, Choice};
 use super::super::selection::Selection;
 use super::super::status;
 use super::super::uplink::Uplink;
@@ -29,19 +30,25 @@ use crate::policy::Choose;
 use crate::uplink_config::{Source, UplinkConfig};
 
 impl Watch {
-    /// Brings the kernel in step with what is known.
+    /// Brings the kernel in step with what is known, if that has changed: most answers to probes
+    /// change nothing.
     pub(super) async fn adapt(&mut self) -> Result<()> {
+        let now = clock::since_boot();
+        let candidates = self.candidates(now);
+        if !self.changed && candidates == self.candidates {
+            if now >= self.published_at + PUBLISHED_EVERY {
+                self.publish();
+            }
+            return Ok(());
+        }
+        // Until all of what follows has worked.
+        self.changed = true;
         // The verdicts as they are, with the choice that is still in force.
         self.publish();
-        let now = clock::since_boot();
-        for selection in &mut self.selections {
-            let class = self.table.policies[selection.policy].class;
-            let candidate = |uplink: &Uplink| {
-                uplink.candidate(now, selection.family, selection.policy, class, self.slow_start)
-            };
-            let candidates: Vec<_> = self.uplinks.iter().map(candidate).collect();
-            selection.choose(&candidates);
+        for (selection, candidates) in self.selections.iter_mut().zip(&candidates) {
+            selection.choose(candidates);
         }
+        self.candidates = candidates;
         let wanted = self.wanted();
         self.change_table(wanted).await?;
         self.reweighed = false;
@@ -60,8 +67,22 @@ impl Watch {
             tidied = tidied.and(uplink.routing.close_stale(&self.host, &rules).await);
         }
         // A route that can't be removed is no reason to leave flows where they are.
-        self.forget_stale_flows();
-        tidied.and(self.bury(&rules).await)
+        let forgotten = self.forget_stale_flows();
+        tidied.and(self.bury(&rules).await)?;
+        self.changed = forgotten == Forgotten::InPart;
+        Ok(())
+    }
+
+    /// What each selection may choose from.
+    fn candidates(&self, now: Duration) -> Vec<Vec<Candidate>> {
+        let of = |selection: &Selection| {
+            let class = self.table.policies[selection.policy].class;
+            let candidate = |uplink: &Uplink| {
+                uplink.candidate(now, selection.family, selection.policy, class, self.slow_start)
+            };
+            self.uplinks.iter().map(candidate).collect()
+        };
+        self.selections.iter().map(of).collect()
     }
 
     async fn change_table(&mut self, wanted: Elements) -> Result<()> {
@@ -148,7 +169,8 @@ impl Watch {
         Some(Lead::Buckets(Box::new(marks)))
     }
 
-    fn forget_stale_flows(&mut self) {
+    fn forget_stale_flows(&mut self) -> Forgotten {
+        let mut result = Forgotten::Wholly;
         let own = |number: &usize| self.table.policies.iter().any(|it| it.number() == *number);
         let orphans: Vec<usize> = (1..=Class::ALL.len()).filter(|number| !own(number)).collect();
         for at in 0..self.selections.len() {
@@ -158,30 +180,30 @@ impl Watch {
             for uplink in self.selections[at].poll_flush() {
                 let name = self.uplinks[uplink].config.name.clone();
                 let mark = self.uplinks[uplink].mark();
-                let netfilter = &mut self.netfilter;
-                let mut forgotten = conntrack::forget_flows(netfilter, family, mark, policy);
-                // Visitors must stay as long as their uplink works, whatever the rest does.
-                if policy == 0 && !self.uplinks[uplink].works(family) {
-                    forgotten = forgotten
-                        .and_then(|()| conntrack::forget_flows(netfilter, family, mark, VISITOR));
+                let mut policies = vec![policy];
+                if policy == 0 {
+                    // What had a policy that is no more belongs to the rest; so do visitors, who
+                    // stay as long as their uplink works.
+                    policies.extend(&orphans);
+                    policies.extend((!self.uplinks[uplink].works(family)).then_some(VISITOR));
                 }
-                // What had a policy that is no more belongs to the rest.
-                for orphan in orphans.iter().filter(|_| policy == 0) {
-                    forgotten = forgotten
-                        .and_then(|()| conntrack::forget_flows(netfilter, family, mark, *orphan));
-                }
-                if forgotten.is_err() {
-                    self.selections[at].put_back(uplink);
-                }
+                let forgotten = policies.into_iter().try_for_each(|policy| {
+                    conntrack::forget_flows(&mut self.netfilter, family, mark, policy)
+                });
                 match forgotten {
                     Ok(()) => self.record(EventKind::Flushed { uplink: name, class, family }),
-                    Err(error) => warn!(
-                        uplink = name, %family, %error,
-                        "the flows of a failed uplink stay there until they end: conntrack refused"
-                    ),
+                    Err(error) => {
+                        warn!(
+                            uplink = name, %family, %error,
+                            "the flows of a failed uplink are still there: conntrack refused"
+                        );
+                        self.selections[at].put_back(uplink);
+                        result = Forgotten::InPart;
+                    }
                 }
             }
         }
+        result
     }
 
     fn record_choice(&self, selection: &Selection, before: &Choice, after: &Choice) {
@@ -216,7 +238,8 @@ impl Watch {
         published.log.record(clock::since_boot(), kind);
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
+        self.published_at = clock::since_boot();
         let uplinks = self.uplinks.iter().enumerate();
         let uplinks = uplinks
             .map(|(at, uplink)| {
@@ -229,6 +252,16 @@ impl Watch {
         self.published.lock().unwrap_or_else(|broken| broken.into_inner()).uplinks = uplinks;
     }
 }
+
+/// Whether all flows that were to begin anew do so.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Forgotten {
+    Wholly,
+    InPart,
+}
+
+/// Figures of probes are shown so late at most.
+const PUBLISHED_EVERY: Duration = Duration::from_millis(100);
 
 /// What the table has of an uplink.
 pub(super) fn pin(config: &UplinkConfig, pool6: Option<Ipv6Net>) -> Pin {

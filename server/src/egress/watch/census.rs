@@ -58,6 +58,7 @@ impl Watch {
             return;
         }
         self.census.due_at = Some(now + EVERY);
+        self.changed = true;
         let remembering = self.table.policies.iter().filter(|policy| policy.remembers());
         for policy in remembering.map(Policy::number) {
             for family in Family::ALL {

@@ -24,23 +24,20 @@ impl Watch {
     /// mark and its flows, and its health too unless it is probed in another way.
     pub(super) async fn configure(&mut self, config: EgressConfig) -> Result<()> {
         refuse_impossible(&config.uplinks, &self.table.tun)?;
-        self.try_table(&config).await?;
+        let table = Table {
+            chooses: !config.uplinks.is_empty(),
+            policies: config.policies,
+            rules: config.rules,
+            reset_connections: config.reset_connections,
+            ..self.table.clone()
+        };
+        self.try_table(&table, &config.uplinks).await?;
         let newcomers = self.lay_newcomers(&config.uplinks).await?;
-        let EgressConfig {
-            uplinks,
-            policies,
-            rules,
-            slow_start,
-            believe_traffic,
-            reset_connections,
-        } = config;
-        self.traffic = Traffic::new(believe_traffic);
-        self.buckets = Buckets::new(&members(&uplinks));
+        self.traffic = Traffic::new(config.believe_traffic);
+        self.buckets = Buckets::new(&members(&config.uplinks));
         self.reweighed = true;
-        self.slow_start = slow_start;
-        let places = self.replace_uplinks(uplinks, newcomers);
-        let chooses = !self.uplinks.is_empty();
-        let table = Table { policies, rules, reset_connections, chooses, ..self.table.clone() };
+        self.slow_start = config.slow_start;
+        let places = self.replace_uplinks(config.uplinks, newcomers);
         let nothing = Elements::default();
         self.redraw |= table.create(&nothing) != self.table.create(&nothing);
         self.select_by(table, &places);
@@ -53,12 +50,9 @@ impl Watch {
         Ok(())
     }
 
-    /// Lets nft judge the table of a configuration, before anything is changed for it.
-    async fn try_table(&mut self, config: &EgressConfig) -> Result<()> {
-        let EgressConfig { policies, rules, reset_connections, .. } = config.clone();
-        let chooses = !config.uplinks.is_empty();
-        let table = Table { policies, rules, reset_connections, chooses, ..self.table.clone() };
-        let pins = (1..).map(UplinkMark::new).zip(&config.uplinks);
+    /// Lets nft judge a table with these uplinks, before anything is changed for it.
+    async fn try_table(&mut self, table: &Table, uplinks: &[UplinkConfig]) -> Result<()> {
+        let pins = (1..).map(UplinkMark::new).zip(uplinks);
         let pins = pins.map(|(mark, uplink)| (mark, pin(uplink, self.pool6))).collect();
         let script = table.create(&Elements { pins, ..Elements::default() });
         Ok(nft_check(&table.name, &script).await?)

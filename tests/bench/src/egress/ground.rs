@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use lab::{LinkSpec, Node, Topology, UplinkState};
-use netns::{Options, Tunnel, binary, eventually, run_on};
+use netns::{Options, Tunnel, binary, eventually, run_on, uplink};
 use serde_json::Value;
 
 /// The programs at work.
@@ -31,13 +31,7 @@ impl Ground {
     /// `interval`; the first is in use, the others are healthy.
     pub(super) fn prepare(lines: &str, interval: &str) -> Result<Self> {
         let topology = Topology { uplinks: 3, ..Topology::of([LinkSpec::new("fibre", 100, 20)]) };
-        let uplinks = (0..3).map(|index| {
-            format!(
-                "\n[[uplink]]\nname = \"up{index}\"\ninterface = \"up{index}\"\ntier = {}\n\
-                 probe = \"icmp 10.98.{index}.2\"\ninterval = \"{interval}\"\n",
-                index + 1
-            )
-        });
+        let uplinks = (0..3).map(|index| uplink(index, interval));
         let server = uplinks.collect::<String>() + lines;
         let options = Options { routes: Some("default"), server, ..Options::default() };
         let ground = Self { tunnel: Tunnel::up(&topology, &options)? };
@@ -47,6 +41,13 @@ impl Ground {
             Ok(healthy && uplinks[0].active && !uplinks[1].active)
         })?;
         Ok(ground)
+    }
+
+    /// Waits until the uplink in use has answered so often.
+    pub(super) fn await_answers(&self, count: u64) -> Result<()> {
+        eventually(Duration::from_secs(10), || {
+            Ok(self.tunnel.server_status()?.uplinks[0].probes[0].received > count)
+        })
     }
 
     pub(super) fn set(&self, uplink: u8, state: UplinkState) -> Result<()> {
@@ -81,7 +82,10 @@ impl Ground {
             self.tunnel.lab.run_in(node, command).context("start a tool")
         };
         let receiver = start(Node::Inet, &["udp-recv", "--listen", HOST])?;
-        std::thread::sleep(Duration::from_millis(100));
+        let port = format!("sport = :{}", HOST.rsplit(':').next().unwrap_or_default());
+        eventually(Duration::from_secs(5), || {
+            Ok(!run_on(&self.tunnel.lab, Node::Inet, "ss", &["-Hnul", &port])?.is_empty())
+        })?;
         let seconds = seconds.to_string();
         let sender = start(Node::Client, &["udp-send", "--to", HOST, "--seconds", &seconds])?;
         Ok(Stream { sender, receiver })

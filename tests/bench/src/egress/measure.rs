@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use lab::UplinkState;
+use netns::eventually;
 use shared::clock::{since_boot, since_epoch};
 
 use super::ground::Ground;
@@ -91,10 +92,11 @@ fn short_outages(_: u64) -> Result<Vec<f64>> {
 
 fn long_outage(phase: u64) -> Result<Vec<f64>> {
     let ground = Ground::prepare("", "100ms")?;
-    std::thread::sleep(Duration::from_millis(1000 + phase * 37 % 100));
+    ground.await_answers(10)?;
+    std::thread::sleep(Duration::from_millis(phase * 37 % 100));
     outage(&ground, Duration::from_millis(350))?;
-    std::thread::sleep(Duration::from_millis(200));
-    Ok(vec![f64::from(u8::from(ground.failures()? > 0))])
+    let moved = eventually(Duration::from_secs(1), || Ok(ground.failures()? > 0)).is_ok();
+    Ok(vec![f64::from(u8::from(moved))])
 }
 
 fn outage(ground: &Ground, time: Duration) -> Result<()> {
@@ -108,7 +110,8 @@ fn outage(ground: &Ground, time: Duration) -> Result<()> {
 
 fn class_moves_after() -> Result<Vec<f64>> {
     let ground = Ground::prepare(CALLS, "20ms")?;
-    std::thread::sleep(Duration::from_secs(1));
+    // Until all quality windows are full.
+    ground.await_answers(100)?;
     let began = since_epoch().as_secs_f64();
     ground.set(0, UplinkState::Lossy)?;
     for _ in 0..50 {

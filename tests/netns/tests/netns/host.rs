@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lab::{LinkSpec, Node, Topology, UplinkState};
-use netns::{Options, Tunnel, eventually, run_on, start_client};
+use netns::{Options, Tunnel, eventually, run_on, start_client, uplink};
 
 use crate::traffic::figure;
 
@@ -12,14 +12,14 @@ fn a_full_tunnel_takes_everything_and_is_undone_even_after_a_kill() {
     let topology = Topology { uplinks: 1, ..Topology::of([LinkSpec::new("fibre", 100, 20)]) };
     let options = Options { routes: Some("default"), ..Options::default() };
     let mut tunnel = Tunnel::up(&topology, &options).expect("a tunnel");
-    assert!(reaches_inet(&tunnel), "through the tunnel");
+    assert!(tunnel.reaches_inet(), "through the tunnel");
     let with = host(&tunnel);
 
     tunnel.client.kill().expect("killed");
     let config = tunnel.folder.path().join("alice.toml");
     tunnel.client = start_client(&tunnel.lab, Node::Client, &config, &options).expect("started");
     tunnel.client.wait_ready().expect("ready");
-    assert!(reaches_inet(&tunnel), "through the tunnel");
+    assert!(tunnel.reaches_inet(), "through the tunnel");
     assert_eq!(host(&tunnel), with, "a start after a kill leaves what a first start does");
 
     tunnel.client.terminate().expect("ended");
@@ -76,24 +76,20 @@ fn hosts_behind_the_client_reach_the_internet_by_both_families() {
 #[test]
 fn an_uplink_that_dies_is_replaced_by_the_next() {
     let topology = Topology { uplinks: 2, ..Topology::of([LinkSpec::new("fibre", 100, 20)]) };
-    let uplink = |index: u8| {
-        format!(
-            "\n[[uplink]]\nname = \"up{index}\"\ninterface = \"up{index}\"\ntier = {}\n\
-             probe = \"icmp 10.98.{index}.2\"\ninterval = \"100ms\"\n",
-            index + 1
-        )
+    let options = Options {
+        routes: Some("default"),
+        server: uplink(0, "100ms") + &uplink(1, "100ms"),
+        ..Options::default()
     };
-    let options =
-        Options { routes: Some("default"), server: uplink(0) + &uplink(1), ..Options::default() };
     for state in [UplinkState::Silent, UplinkState::Cut] {
         let tunnel = Tunnel::up(&topology, &options).expect("a tunnel");
         eventually(Duration::from_secs(3), || Ok(active(&tunnel).as_deref() == Some("up0")))
             .expect("up0");
-        assert!(reaches_inet(&tunnel), "by up0");
+        assert!(tunnel.reaches_inet(), "by up0");
 
         tunnel.lab.uplink(0, state).expect("an uplink dies");
         let began = std::time::Instant::now();
-        eventually(Duration::from_secs(3), || Ok(reaches_inet(&tunnel))).expect("by up1");
+        eventually(Duration::from_secs(3), || Ok(tunnel.reaches_inet())).expect("by up1");
 
         figure(&format!("uplink-{state:?}"), began.elapsed().as_secs_f64() * 1e3, "ms");
         // The kernel forwards by the new one a moment before the server hears that it does.
@@ -106,11 +102,6 @@ fn an_uplink_that_dies_is_replaced_by_the_next() {
 fn active(tunnel: &Tunnel) -> Option<String> {
     let status = tunnel.server_status().expect("a status");
     status.uplinks.into_iter().find(|uplink| uplink.active).map(|uplink| uplink.name)
-}
-
-fn reaches_inet(tunnel: &Tunnel) -> bool {
-    let ping = ["-c", "1", "-W", "1", "-q", "10.99.0.1"];
-    run_on(&tunnel.lab, Node::Client, "ping", &ping).is_ok()
 }
 
 /// The client's routes and rules.

@@ -3,12 +3,12 @@
 use std::{fs, time::Duration};
 
 use lab::{LinkSpec, Node, Topology};
-use netns::{Options, Tunnel, binary, eventually, run_on};
+use netns::{Options, Tunnel, binary, eventually, run_on, uplink};
 
 #[test]
 fn uplinks_of_a_running_server_change_by_command_and_by_the_file() {
     let topology = Topology { uplinks: 3, ..Topology::of([LinkSpec::new("fibre", 100, 20)]) };
-    let server = uplink(0) + &uplink(1);
+    let server = uplink(0, "100ms") + &uplink(1, "100ms");
     let options = Options { routes: Some("default"), server, ..Options::default() };
     let tunnel = Tunnel::up(&topology, &options).expect("a tunnel");
     await_active(&tunnel, &["up0"]);
@@ -19,7 +19,7 @@ fn uplinks_of_a_running_server_change_by_command_and_by_the_file() {
     assert_eq!(order(&tunnel, &add), Ok("uplink up2 is added\n".to_owned()));
     order(&tunnel, &["off", "up1"]).expect("it is off");
     await_active(&tunnel, &["up2"]);
-    assert!(reaches_inet(&tunnel), "by up2");
+    assert!(tunnel.reaches_inet(), "by up2");
     for (wrong, expected) in [
         (&["drain", "up7"][..], "there are up0, up1, up2"),
         (&["add", "up2", "--interface", "x"], "there is an uplink \"up2\" already"),
@@ -30,7 +30,7 @@ fn uplinks_of_a_running_server_change_by_command_and_by_the_file() {
         let complaint = order(&tunnel, wrong).expect_err("refused");
         assert!(complaint.contains(expected), "{wrong:?}: {complaint}");
     }
-    assert!(reaches_inet(&tunnel), "still");
+    assert!(tunnel.reaches_inet(), "still");
 
     // The file counts again, and what was ordered of uplinks that it names counts on.
     let file = tunnel.folder.path().join("server.toml");
@@ -46,16 +46,8 @@ fn uplinks_of_a_running_server_change_by_command_and_by_the_file() {
     await_active(&tunnel, &["up0"]);
     order(&tunnel, &["use", "up0"]).expect("used");
     order(&tunnel, &["use", "up1"]).expect("used");
-    assert!(reaches_inet(&tunnel), "by up0");
+    assert!(tunnel.reaches_inet(), "by up0");
     tunnel.end().expect("a good end");
-}
-
-fn uplink(index: u8) -> String {
-    format!(
-        "\n[[uplink]]\nname = \"up{index}\"\ninterface = \"up{index}\"\ntier = {}\n\
-         probe = \"icmp 10.98.{index}.2\"\ninterval = \"100ms\"\n",
-        index + 1
-    )
 }
 
 fn order(tunnel: &Tunnel, arguments: &[&str]) -> Result<String, String> {
@@ -79,9 +71,4 @@ fn await_active(tunnel: &Tunnel, names: &[&str]) {
 fn names(tunnel: &Tunnel) -> Vec<String> {
     let uplinks = tunnel.server_status().expect("a status").uplinks;
     uplinks.into_iter().map(|uplink| uplink.name).collect()
-}
-
-fn reaches_inet(tunnel: &Tunnel) -> bool {
-    let ping = ["-c", "1", "-W", "1", "-q", "10.99.0.1"];
-    run_on(&tunnel.lab, Node::Client, "ping", &ping).is_ok()
 }
