@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds everything and runs every test: about 15 minutes on two cores from a fresh clone.
+# Builds everything and runs every test: less than half an hour on two cores from a fresh clone.
 # Installs what is missing: Debian packages by apt-get, cargo-nextest by cargo.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -60,6 +60,7 @@ pub use event::{Event, EventKind, Reason};
 pub use feed::Feed;
 pub use foresight::{Foreseen, Supposed, Supposition, foresee};
 pub use health::{Cause, State};
+pub(crate) use mark::is_own_table;
 pub use quality::Breach;
 pub use uplink::Duty;
 
@@ -208,7 +209,7 @@ impl Egress {
         let chooses = !uplinks.is_empty();
         for (config, mark) in uplinks.into_iter().zip(marks) {
             let routing = Routing::lay(&host, *mark, &tun).await?;
-            standing.push(Uplink::new(config, routing, reports_in.clone()));
+            standing.push(Uplink::new(config, routing, host.netlink().clone(), reports_in.clone()));
         }
         // Even without uplinks, which may come: its mark must not be taken by one of them.
         routing::lay_nowhere(&host, *nowhere, &tun).await?;
@@ -234,6 +235,7 @@ impl Egress {
             buckets,
             slow_start,
             census: Census::default(),
+            audit_at: Duration::ZERO,
             traffic: Traffic::new(believe_traffic),
             uplinks: standing,
             gone: Vec::new(),
@@ -298,8 +300,11 @@ fn refuse_impossible(uplinks: &[UplinkConfig], tun: &str) -> Result<(), HostErro
                 uplink.name
             ));
         }
-        if uplink.interface.is_none() && uplink.gateways.is_empty() {
-            return impossible(format!("uplink `{}` needs an interface or a gateway", uplink.name));
+        if uplink.is_nowhere() {
+            return impossible(format!(
+                "uplink `{}` needs an interface, a gateway or a table",
+                uplink.name
+            ));
         }
     }
     Ok(())

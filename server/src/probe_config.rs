@@ -22,6 +22,9 @@ pub enum ProbeConfig {
         /// Who is asked.
         target: SocketAddr,
     },
+    /// Whether the next hop is on the wire (ARP, or neighbour discovery): the IPv4 one, or that of
+    /// IPv6 where there is no other.
+    Gateway,
     /// A question to a name server.
     Dns(DnsProbe),
     /// A request to a web server, over TLS or not.
@@ -124,6 +127,9 @@ impl FromStr for ProbeConfig {
         if text.starts_with("http://") || text.starts_with("https://") {
             return Ok(Self::Http(Box::new(HttpProbe::get(url(text)?))));
         }
+        if text == "gateway" {
+            return Ok(Self::Gateway);
+        }
         let (kind, target) = text.split_once(' ').ok_or_else(|| wrong("this is no probe"))?;
         let target = target.trim();
         match kind {
@@ -153,7 +159,9 @@ impl FromStr for ProbeConfig {
                 }
                 Ok(Self::Dns(DnsProbe { server, name }))
             }
-            _ => Err(wrong("this kind of probe is not known: there are icmp, tcp, dns and a URL")),
+            _ => Err(wrong(
+                "this kind of probe is not known: there are icmp, tcp, dns, gateway and a URL",
+            )),
         }
     }
 }
@@ -164,6 +172,7 @@ impl Display for ProbeConfig {
         match self {
             Self::Icmp { target } => write!(f, "icmp {target}"),
             Self::Tcp { target } => write!(f, "tcp {target}"),
+            Self::Gateway => f.write_str("gateway"),
             Self::Dns(DnsProbe { server, name }) if server.port() == DNS_PORT => {
                 write!(f, "dns {} {name}", server.ip())
             }
@@ -211,7 +220,7 @@ fn usable(ip: IpAddr) -> bool {
 }
 
 const SHORT_FORMS: &str = "write \"icmp 192.0.2.1\", \"tcp 192.0.2.1:443\", \
-                           \"dns 192.0.2.53 example.net\" or \"https://example.net/\"";
+                           \"dns 192.0.2.53 example.net\" \"gateway\" or \"https://example.net/\"";
 static METHODS: [(&str, Method); 2] = [("GET", Method::GET), ("HEAD", Method::HEAD)];
 const STATUSES_MAX: usize = 16;
 /// RFC 1035, section 4.2.
@@ -257,7 +266,7 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         for (text, expected) in [
-            ("probe = \"ping 192.0.2.1\"", "there are icmp, tcp, dns and a URL"),
+            ("probe = \"ping 192.0.2.1\"", "there are icmp, tcp, dns, gateway and a URL"),
             ("probe = \"icmp example.net\"", "no IP address of a host"),
             ("probe = \"tcp 192.0.2.1\"", "no IP address and port"),
             ("probe = \"dns 192.0.2.1\"", "the name is missing"),

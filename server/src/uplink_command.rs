@@ -59,6 +59,9 @@ pub(crate) struct AddArguments {
     /// The next hop; one of each family
     #[arg(long = "gateway", value_name = "ADDRESS")]
     gateways: Vec<IpAddr>,
+    /// The routing table whose default routes lead out
+    #[arg(long)]
+    table: Option<u32>,
     /// The order of preference [default: 1]
     #[arg(long)]
     tier: Option<u8>,
@@ -116,6 +119,7 @@ impl AddArguments {
         line("interface", self.interface.as_deref().map(|it| Value::from(it).to_string()));
         let gateways: Vec<String> = self.gateways.iter().map(ToString::to_string).collect();
         line("gateway", (!gateways.is_empty()).then(|| strings(gateways)));
+        line("table", self.table.map(|it| it.to_string()));
         line("tier", self.tier.map(|it| it.to_string()));
         line("weight", self.weight.map(|it| it.to_string()));
         line("probe", (!self.probes.is_empty()).then(|| strings(self.probes.clone())));

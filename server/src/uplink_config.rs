@@ -7,12 +7,13 @@ use ipnet::{IpNet, Ipv6Net};
 use shared::classes::class;
 use shared::config::{self, Placed, Table, Wrong};
 
+use crate::egress::is_own_table;
 use crate::probe_config::ProbeConfig;
 use crate::rate::Rate;
 
 /// One exit of the server, as configured.
 ///
-/// At least one of `interface` and `gateways` is given.
+/// At least one of `interface`, `gateways` and `table` is given.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct UplinkConfig {
     /// Unique among the uplinks.
@@ -21,6 +22,9 @@ pub struct UplinkConfig {
     pub interface: Option<String>,
     /// Next hops, at most one of each family; empty where the interface needs none.
     pub gateways: Vec<IpAddr>,
+    /// The routing table whose default routes are its way out, in place of those of the main table:
+    /// what a DHCP client or another program has filled for this line.
+    pub table: Option<u32>,
     /// Order of preference: the lowest tier with a healthy uplink carries the traffic.
     pub tier: u8,
     /// What its use costs, in any unit: of several uplinks of one tier where one carries the traffic,
@@ -70,6 +74,7 @@ impl UplinkConfig {
             name: name.to_owned(),
             interface: None,
             gateways: Vec::new(),
+            table: None,
             tier: 1,
             cost: 0,
             labels: Vec::new(),
@@ -92,6 +97,9 @@ impl UplinkConfig {
         let name = table.required("name", config::name);
         let interface = table.optional("interface", config::interface);
         let gateways = table.one_or_list("gateway", config::ip);
+        note_two_gateways(table, &gateways);
+        let of_table = table.optional("table", config::number(1..=u32::MAX));
+        note_own_table(table, of_table.as_ref());
         let tier = table.optional("tier", config::number(1..=u8::MAX));
         let weight = table.optional("weight", config::number(1..=WEIGHT_MAX));
         let cost = table.optional("cost", config::number(0..=COST_MAX));
@@ -122,26 +130,19 @@ impl UplinkConfig {
             ));
             table.note(quorum.span(), wrong.right("add probes, or lower `quorum`"));
         }
-        if !table.has("interface") && !table.has("gateway") {
-            let wrong = Wrong::new("the uplink has neither an interface nor a gateway");
+        if !["interface", "gateway", "table"].iter().any(|key| table.has(key)) {
+            let wrong = Wrong::new("the uplink has neither an interface nor a gateway nor a table");
             table.note(
                 table.span(),
                 wrong.right("add `interface = \"eth1\"` or `gateway = \"192.0.2.1\"`"),
             );
-        }
-        for (index, gateway) in gateways.iter().enumerate() {
-            let same_family =
-                |other: &Placed<IpAddr>| other.get_ref().is_ipv4() == gateway.get_ref().is_ipv4();
-            if gateways[..index].iter().any(same_family) {
-                let wrong = Wrong::new("the uplink has two gateways of one family");
-                table.note(gateway.span(), wrong.right("make an uplink of each"));
-            }
         }
         table.limit("probe", probes.len(), PROBES_MAX);
         let plain = Self::new(&name?.into_inner());
         Some(Self {
             interface: interface.map(Placed::into_inner),
             gateways: gateways.into_iter().map(Placed::into_inner).collect(),
+            table: of_table.map(Placed::into_inner),
             tier: tier.map_or(plain.tier, Placed::into_inner),
             cost: cost.map_or(plain.cost, Placed::into_inner),
             labels: labels.into_iter().map(Placed::into_inner).collect(),
@@ -158,6 +159,11 @@ impl UplinkConfig {
             translate_to: translate_to.into_iter().map(Placed::into_inner).collect(),
             ..plain
         })
+    }
+
+    /// Whether nothing says where it is.
+    pub fn is_nowhere(&self) -> bool {
+        self.interface.is_none() && self.gateways.is_empty() && self.table.is_none()
     }
 
     /// Whether traffic of this class, or of none with a policy of its own, may use it.
@@ -188,7 +194,8 @@ impl UplinkConfig {
 
     /// Whether the other one is probed in the same way, on the same interface.
     pub fn is_probed_as(&self, other: &Self) -> bool {
-        (self.interface == other.interface && self.gateways == other.gateways)
+        (&self.interface, &self.gateways, self.table)
+            == (&other.interface, &other.gateways, other.table)
             && (&self.probes, self.interval, self.silence)
                 == (&other.probes, other.interval, other.silence)
             && (self.rise, self.fall, self.quorum) == (other.rise, other.fall, other.quorum)
@@ -204,6 +211,24 @@ impl UplinkConfig {
         let echoes = of(|probe| matches!(probe, ProbeConfig::Icmp { .. }));
         let connects = || of(|probe| matches!(probe, ProbeConfig::Tcp { .. }));
         if echoes.is_empty() { connects().into_iter() } else { echoes.into_iter() }
+    }
+}
+
+fn note_two_gateways(table: &Table<'_>, gateways: &[Placed<IpAddr>]) {
+    for (index, gateway) in gateways.iter().enumerate() {
+        let same_family =
+            |other: &Placed<IpAddr>| other.get_ref().is_ipv4() == gateway.get_ref().is_ipv4();
+        if gateways[..index].iter().any(same_family) {
+            let wrong = Wrong::new("the uplink has two gateways of one family");
+            table.note(gateway.span(), wrong.right("make an uplink of each"));
+        }
+    }
+}
+
+fn note_own_table(table: &Table<'_>, named: Option<&Placed<u32>>) {
+    if let Some(named) = named.filter(|it| is_own_table(*it.get_ref())) {
+        let wrong = Wrong::new(format!("{} is a table of the server's own", named.get_ref()));
+        table.note(named.span(), wrong.right("name the one that another program fills"));
     }
 }
 
@@ -287,7 +312,9 @@ mod tests {
     #[test]
     fn mistakes_in_an_uplink_are_named() {
         for (line, expected) in [
-            ("", "neither an interface nor a gateway"),
+            ("", "neither an interface nor a gateway nor a table"),
+            ("table = 18689", "18689 is a table of the server's own"),
+            ("table = 0", "0 is not a number from 1 to"),
             ("gateway = [\"192.0.2.1\", \"192.0.2.2\"]", "two gateways of one family"),
             ("interface = \"a b\"", "not an interface name"),
             ("interface = \"a\"\ninterval = \"1ms\"", "out of range"),

@@ -30,8 +30,8 @@ mod tunnel;
 pub use error::{HostError, Result};
 pub use forwarding::{enable_forwarding, families};
 pub use netlink::{
-    Action, Carrier, DefaultLink, Family, Gateway, Interface, LinkEvent, LinkWatch, Mark, Netlink,
-    Route, RouteKind, Rule,
+    Action, Carrier, DefaultLink, Family, Gateway, Interface, LinkEvent, LinkWatch, Mark,
+    Neighbour, Netlink, Route, RouteKind, Rule,
 };
 pub use nft::{forward_refusals, nft_check, nft_counters, nft_ruleset_json, nft_set_len};
 pub use qdisc::QUEUES_HANDLE;

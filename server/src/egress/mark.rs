@@ -68,6 +68,11 @@ pub(super) async fn free_marks(netlink: &Netlink, count: usize) -> Result<Vec<Up
     Ok(free)
 }
 
+/// Whether a routing table of this number is one that a server makes.
+pub(crate) fn is_own_table(table: u32) -> bool {
+    (TABLES..=TABLES + u32::from(u8::MAX)).contains(&table)
+}
+
 /// "HE" in ASCII: above the numbers that people give, beside those of the client's tables.
 const TABLES: u32 = 18_688;
 

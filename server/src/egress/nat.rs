@@ -11,6 +11,7 @@
 //! main table that is no default route is open. Visitors from outside pin their flow to the uplink
 //! that they came by.
 
+mod audit;
 mod chains;
 mod classify;
 mod elements;

@@ -39,6 +39,23 @@ impl Netfilter {
     /// # Errors
     /// What the kernel says.
     pub(super) fn send(&mut self, messages: &Messages) -> io::Result<()> {
+        verdict(&self.exchange(messages)?)
+    }
+
+    /// Asks for one thing, and gives its attribute of a kind.
+    ///
+    /// # Errors
+    /// What the kernel says, and when there is no such attribute.
+    pub(super) fn ask(&mut self, question: &Messages, kind: u16) -> io::Result<Vec<u8>> {
+        let answer = self.exchange(question)?;
+        if is_verdict(&answer) {
+            verdict(&answer)?;
+        }
+        let value = attribute(&answer, kind).ok_or_else(unexpected)?;
+        Ok(value.to_vec())
+    }
+
+    fn exchange(&mut self, messages: &Messages) -> io::Result<Vec<u8>> {
         self.drain()?;
         let length = messages.bytes.len();
         // Some hundred kilobytes, where many buckets change.
@@ -46,9 +63,10 @@ impl Netfilter {
             .or_else(|_| self.0.set_send_buffer_size(length * 2))?;
         // A netlink socket without an address talks to the kernel.
         self.0.write_all(&messages.bytes)?;
-        let mut answer = [0; 4096];
+        let mut answer = vec![0; 4096];
         let length = self.0.read(&mut answer)?;
-        verdict(&answer[..length])
+        answer.truncate(length);
+        Ok(answer)
     }
 
     /// Passes over what was said about earlier messages, beyond the first complaint.
@@ -120,20 +138,44 @@ impl Messages {
 
 /// The number in an NLMSG_ERROR message: zero is consent.
 fn verdict(answer: &[u8]) -> io::Result<()> {
-    let unexpected =
-        || io::Error::new(io::ErrorKind::InvalidData, "unexpected answer of netfilter");
-    let word = |at: usize| answer.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
-    let kind = answer.get(4..6).and_then(|bytes| bytes.try_into().ok()).map(u16::from_ne_bytes);
-    if kind != Some(NLMSG_ERROR) {
+    if !is_verdict(answer) {
         return Err(unexpected());
     }
-    match word(16).map(i32::from_ne_bytes) {
+    let code = answer.get(16..20).and_then(|bytes| bytes.try_into().ok());
+    match code.map(i32::from_ne_bytes) {
         Some(0) => Ok(()),
         Some(code) if code < 0 => Err(io::Error::from_raw_os_error(code.saturating_neg())),
         _ => Err(unexpected()),
     }
 }
 
+fn is_verdict(answer: &[u8]) -> bool {
+    half(answer, 4) == Some(NLMSG_ERROR)
+}
+
+/// The value of the first attribute of a kind in a message.
+fn attribute(message: &[u8], kind: u16) -> Option<&[u8]> {
+    let mut rest = message.get(HEADERS..)?;
+    loop {
+        let length = usize::from(half(rest, 0)?);
+        let value = rest.get(4..length)?;
+        if half(rest, 2)? == kind {
+            return Some(value);
+        }
+        rest = rest.get(length.next_multiple_of(4)..)?;
+    }
+}
+
+fn half(bytes: &[u8], at: usize) -> Option<u16> {
+    bytes.get(at..at + 2).and_then(|bytes| bytes.try_into().ok()).map(u16::from_ne_bytes)
+}
+
+fn unexpected() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "unexpected answer of netfilter")
+}
+
+/// Those of netlink and of netfilter before the attributes.
+const HEADERS: usize = 20;
 const NLMSG_ERROR: u16 = 2;
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 
@@ -174,6 +216,10 @@ mod tests {
         assert_eq!(messages.bytes.len(), 20 + 4 + 8 + 8);
         assert_eq!(messages.bytes[..4], 40_u32.to_ne_bytes());
         assert_eq!(messages.bytes[20..22], 20_u16.to_ne_bytes(), "the nest");
+        assert_eq!(attribute(&messages.bytes, 3 | libc::NLA_F_NESTED as u16).unwrap().len(), 16);
+        for cut in 0..messages.bytes.len() {
+            assert_eq!(attribute(&messages.bytes[..cut], 9), None);
+        }
         assert_eq!(messages.bytes[32..34], 5_u16.to_ne_bytes(), "one byte and its head");
     }
 }

@@ -7,6 +7,7 @@ mod connect;
 mod dns;
 mod echo;
 mod echo_socket;
+mod gateway;
 mod http;
 mod pace;
 mod socket;
@@ -17,6 +18,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use shared::host::Netlink;
 use shared::{clock, entropy};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
@@ -84,6 +86,7 @@ impl Prober {
         config: ProbeConfig,
         interval: Duration,
         binding: Binding,
+        netlink: Netlink,
         reports: mpsc::Sender<Report>,
     ) -> Self {
         let asker = Arc::new(Asker { seat, interval, binding, reports });
@@ -91,6 +94,11 @@ impl Prober {
             ProbeConfig::Icmp { target } => tokio::spawn(async move { asker.echo(target).await }),
             ProbeConfig::Tcp { target } => tokio::spawn(asker.attempts(move |asker| async move {
                 connect::ask(&asker.binding, target, asker.patience()).await
+            })),
+            ProbeConfig::Gateway => tokio::spawn(asker.attempts(move |asker| {
+                let netlink = netlink.clone();
+                // The next question takes the place of one that has no answer yet.
+                async move { gateway::ask(&netlink, &asker.binding, asker.interval).await }
             })),
             ProbeConfig::Dns(probe) => {
                 let probe = Arc::new(probe);

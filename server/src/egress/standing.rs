@@ -1,11 +1,12 @@
 //! Where an uplink stands: on which interface, with which addresses and next hops.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::IpAddr;
 
 use anyhow::Result;
 use ipnet::IpNet;
-use shared::host::{Carrier, DefaultLink, Family, Interface, Netlink};
+use shared::host::{Carrier, DefaultLink, Family, Interface, Netlink, Route};
 
 use super::nat::is_plain_interface;
 use crate::uplink_config::UplinkConfig;
@@ -14,7 +15,8 @@ use crate::uplink_config::UplinkConfig;
 #[derive(Debug)]
 pub(super) struct Surroundings {
     pub(super) interfaces: Vec<Interface>,
-    pub(super) default_links: Vec<DefaultLink>,
+    /// By table, the main one among them.
+    pub(super) default_links: BTreeMap<u32, Vec<DefaultLink>>,
     /// The interface that leads to the gateway, for uplinks configured without an interface.
     toward: BTreeMap<IpAddr, String>,
 }
@@ -47,24 +49,30 @@ impl Surroundings {
         uplinks: impl Iterator<Item = &UplinkConfig>,
     ) -> Result<Self> {
         let mut toward = BTreeMap::new();
-        for uplink in uplinks.filter(|uplink| uplink.interface.is_none()) {
+        let main = netlink.default_links().await?;
+        let mut default_links = BTreeMap::from([(Route::MAIN, main)]);
+        for uplink in uplinks {
+            if let Entry::Vacant(entry) = default_links.entry(table(uplink)) {
+                entry.insert(netlink.default_links_of(table(uplink)).await?);
+            }
+            if uplink.interface.is_some() {
+                continue;
+            }
             let Some(gateway) = uplink.gateways.first() else { continue };
             if let Some(interface) = netlink.interface_toward(*gateway).await? {
                 toward.insert(*gateway, interface);
             }
         }
-        Ok(Self {
-            interfaces: netlink.interfaces().await?,
-            default_links: netlink.default_links().await?,
-            toward,
-        })
+        Ok(Self { interfaces: netlink.interfaces().await?, default_links, toward })
     }
 
     /// Where an uplink stands; none while its interface doesn't exist.
     pub(super) fn standing(&self, uplink: &UplinkConfig) -> Option<Standing> {
-        let name = match &uplink.interface {
-            Some(name) => name,
-            None => self.toward.get(uplink.gateways.first()?)?,
+        let name = match (&uplink.interface, uplink.table) {
+            (Some(name), _) => name,
+            // The best of its ways; a second one is an uplink of its own.
+            (None, Some(table)) => &self.default_links.get(&table)?.first()?.interface,
+            (None, None) => self.toward.get(uplink.gateways.first()?)?,
         };
         let interface = self.interfaces.iter().find(|interface| interface.name == *name)?;
         if !is_plain_interface(&interface.name) {
@@ -101,11 +109,22 @@ impl Surroundings {
             let source = interface.source_toward(family, Some(*gateway))?;
             return Some(NextHop { gateway: Some(*gateway), source, on_link: true });
         }
-        uplink.interface.as_ref()?;
-        let link = self.default_links.iter().find(|link| link.interface == interface.name)?;
+        if uplink.interface.is_none() && uplink.table.is_none() {
+            return None;
+        }
+        let link = self
+            .default_links
+            .get(&table(uplink))?
+            .iter()
+            .find(|link| link.interface == interface.name)?;
         let learnt = link.of(family)?;
         Some(NextHop { gateway: learnt.address, source: learnt.source?, on_link: learnt.on_link })
     }
+}
+
+/// Where the default routes of an uplink stand.
+fn table(uplink: &UplinkConfig) -> u32 {
+    uplink.table.unwrap_or(Route::MAIN)
 }
 
 /// Addresses of one uplink that get rules of their own.
@@ -140,6 +159,23 @@ mod tests {
 
         assert_eq!(standing.interface, "wan1");
         assert_eq!(standing.next_hops.keys().collect::<Vec<_>>(), [&Family::V4]);
+    }
+
+    #[test]
+    fn a_table_has_ways_of_its_own_and_finds_its_interface() {
+        let of = |table, interface| {
+            let uplink = UplinkConfig { table: Some(table), ..uplink(interface, &[]) };
+            around().standing(&uplink)
+        };
+
+        for interface in [None, Some("wan1")] {
+            let standing = of(201, interface).unwrap();
+            assert_eq!(standing.interface, "wan1");
+            assert_eq!(standing.next_hops[&Family::V4].gateway, "192.0.2.3".parse().ok());
+            assert_eq!(standing.next_hops.len(), 1, "not that of the main table");
+        }
+        assert_eq!(of(202, None), None, "it is empty");
+        assert!(of(202, Some("wan1")).unwrap().next_hops.is_empty());
     }
 
     #[test]
@@ -182,9 +218,11 @@ mod tests {
             v4: Some(gateway("192.0.2.1", "192.0.2.7")),
             v6: Some(gateway("fe80::1", "2001:db8::7")),
         };
+        let other =
+            DefaultLink { v4: Some(gateway("192.0.2.3", "192.0.2.7")), v6: None, ..link.clone() };
         Surroundings {
             interfaces: vec![interface],
-            default_links: vec![link],
+            default_links: BTreeMap::from([(Route::MAIN, vec![link]), (201, vec![other])]),
             toward: BTreeMap::from([("192.0.2.1".parse().unwrap(), "wan1".to_owned())]),
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use engine::Class;
 use shared::clock;
-use shared::host::{Carrier, Family, HostState, Rule, enable_forwarding, read_sysctl};
+use shared::host::{Carrier, Family, HostState, Netlink, Rule, enable_forwarding, read_sysctl};
 use tokio::sync::mpsc;
 
 use super::buckets::WHOLE;
@@ -34,6 +34,7 @@ pub(super) struct Uplink {
     returned_at: Option<Duration>,
     /// Counts the starts of the probes.
     generation: u64,
+    netlink: Netlink,
     reports: mpsc::Sender<Report>,
     probers: Vec<Prober>,
     binding: Option<Binding>,
@@ -55,6 +56,7 @@ impl Uplink {
     pub(super) fn new(
         config: UplinkConfig,
         routing: Routing,
+        netlink: Netlink,
         reports: mpsc::Sender<Report>,
     ) -> Self {
         Self {
@@ -67,6 +69,7 @@ impl Uplink {
             returned_at: None,
             generation: 0,
             config,
+            netlink,
             reports,
             probers: Vec::new(),
             binding: None,
@@ -225,11 +228,12 @@ impl Uplink {
 
     /// What ties the probes to the uplink.
     fn binding(&self, standing: &Standing) -> Binding {
-        let source = |family| standing.next_hops.get(&family).map(|hop| hop.source);
+        let hop = |family| standing.next_hops.get(&family);
         Binding {
             interface: standing.interface.clone(),
             index: standing.index,
-            sources: Family::ALL.map(source),
+            sources: Family::ALL.map(|family| Some(hop(family)?.source)),
+            gateways: Family::ALL.map(|family| hop(family)?.gateway),
             mark: self.mark().value(),
         }
     }
@@ -250,6 +254,7 @@ impl Uplink {
                 config.clone(),
                 self.config.pause(config),
                 binding.clone(),
+                self.netlink.clone(),
                 self.reports.clone(),
             ));
         }

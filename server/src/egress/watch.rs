@@ -15,7 +15,7 @@ use ipnet::{IpNet, Ipv6Net};
 use shared::clock;
 use shared::host::{Family, HostState, LinkWatch, enable_forwarding};
 use tokio::sync::{mpsc, oneshot};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::buckets::Buckets;
 use super::event::EventLog;
@@ -96,6 +96,8 @@ pub(super) struct Watch {
     /// Interfaces with a default route, where no uplinks are configured.
     pub(super) plain_exits: BTreeSet<String>,
     pub(super) links: Option<LinkWatch>,
+    /// When to see whether the table is still there.
+    pub(super) audit_at: Duration,
     /// When to look at everything again, after something went wrong.
     pub(super) retry_at: Option<Duration>,
 }
@@ -137,6 +139,7 @@ impl Watch {
             }
             self.take_reports();
             self.look_at_traffic().await;
+            self.audit();
             let waits = self.retry_at.is_some_and(|at| clock::since_boot() < at);
             if self.retry_at.is_some() && !waits {
                 self.look_again().await;
@@ -172,7 +175,12 @@ impl Watch {
         let timeouts =
             self.uplinks.iter().filter_map(|uplink| uplink.poll_timeout(now, self.slow_start));
         let looks = self.uplinks.iter().filter_map(|uplink| self.traffic.looks_at(uplink));
-        let wake_at = timeouts.chain(self.retry_at).chain(self.census.due_at()).chain(looks).min();
+        let wake_at = timeouts
+            .chain(self.retry_at)
+            .chain(self.census.due_at())
+            .chain(looks)
+            .chain([self.audit_at])
+            .min();
         let sleep = wake_at.map_or(SLEEP_MAX, |at| at.saturating_sub(now).min(SLEEP_MAX));
         let links = async {
             match &mut self.links {
@@ -238,7 +246,7 @@ impl Watch {
         let configs = self.uplinks.iter().map(|uplink| &uplink.config);
         let around = Surroundings::look(self.host.netlink(), configs).await?;
         if !self.table.chooses {
-            let links = around.default_links.iter().map(|link| &link.interface);
+            let links = around.default_links.values().flatten().map(|link| &link.interface);
             let exits = links.filter(|name| **name != self.table.tun && is_plain_interface(name));
             self.plain_exits = exits.cloned().collect();
             for exit in &self.plain_exits {
@@ -257,6 +265,24 @@ impl Watch {
         Ok(())
     }
 
+    /// Sees, from time to time, whether another program has emptied the table.
+    fn audit(&mut self) {
+        let now = clock::since_boot();
+        if now < self.audit_at {
+            return;
+        }
+        self.audit_at = now + AUDIT_EVERY;
+        match self.table.is_in_place(&mut self.netfilter) {
+            Ok(true) => {}
+            Ok(false) => {
+                warn!("another program has emptied our nft table: it is made anew");
+                self.redraw = true;
+                self.changed = true;
+            }
+            Err(error) => debug!(%error, "the nft table can't be looked at"),
+        }
+    }
+
     fn try_again(&mut self, error: &anyhow::Error) {
         warn!("egress: {error:#}; trying again");
         self.retry_at = Some(clock::since_boot() + RETRY_AFTER);
@@ -267,4 +293,6 @@ impl Watch {
 const SLEEP_MAX: Duration = Duration::from_secs(60);
 /// Enough for every task that is ready to run, and nothing beside the patience of a probe.
 const SECOND_LOOK: Duration = Duration::from_millis(10);
+/// For so long at most packets go wrong once the table is empty.
+const AUDIT_EVERY: Duration = Duration::from_secs(5);
 const RETRY_AFTER: Duration = Duration::from_secs(1);

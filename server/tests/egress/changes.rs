@@ -1,6 +1,7 @@
 //! Uplinks that are added, removed, drained and weighed anew while flows go on.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use engine::Class;
 use hawser_server::egress::{Duty, State};
@@ -9,7 +10,43 @@ use hawser_server::policy::{Choose, Key, Policy};
 use hawser_server::uplink_config::UplinkConfig;
 
 use crate::lab::{Answer, Flow, Lab, uplink};
-use crate::namespace::{difference, everything, inside, run};
+use crate::namespace::{difference, eventually, everything, inside, run};
+
+#[test]
+fn the_way_of_a_table_is_followed_and_the_main_one_is_not() {
+    if !inside("changes::the_way_of_a_table_is_followed_and_the_main_one_is_not") {
+        return;
+    }
+    let lab = Lab::new();
+    let of_table = |name, table, tier| UplinkConfig {
+        interface: None,
+        table: Some(table),
+        ..uplink(name, "", tier)
+    };
+    run("ip route flush default; ip -6 route flush default");
+    run(
+        "ip route add default via 192.0.2.1 table 201; ip -6 route add default via 2001:db8:1::1 table 201",
+    );
+    let egress = lab.start(vec![of_table("a", 201, 1), of_table("b", 20_002, 2)]);
+    egress.await_active("a");
+    for flow in &mut lab.flows() {
+        flow.ask_until("isp1");
+    }
+    egress.await_health("b", State::Down);
+
+    // A line that gets its address later, and one that loses it.
+    run(
+        "ip route add default via 198.51.100.1 table 20002; ip -6 route add default via 2001:db8:2::1 table 20002",
+    );
+    egress.await_health("b", State::Up);
+    run("ip route flush table 201; ip -6 route flush table 201");
+    for flow in &mut lab.flows() {
+        flow.ask_until("isp2");
+    }
+    assert!(run("ip route show table 20002").starts_with("default via 198.51.100.1"), "not ours");
+    egress.stop();
+    assert!(run("ip route show table 20002").starts_with("default via 198.51.100.1"), "not ours");
+}
 
 #[test]
 fn uplinks_come_and_go_and_only_the_flows_of_those_that_go_notice() {
@@ -162,6 +199,15 @@ fn a_table_that_somebody_has_emptied_is_made_anew() {
         assert_eq!(moved.source.to_string(), "198.51.100.2", "translated");
         egress.set_duty("a", Duty::Normal);
         egress.await_active("a");
+    }
+    // Nothing of ours changes, and it is noticed all the same.
+    for emptying in ["nft flush ruleset", "nft flush table inet hawser-x"] {
+        run(emptying);
+        let source = "192.0.2.2".parse::<std::net::IpAddr>().unwrap();
+        eventually("packets are translated again", Duration::from_secs(10), || {
+            let answer = lab.flow("203.0.113.9:4000").ask()?;
+            (answer.provider == "isp1" && answer.source == source).then_some(())
+        });
     }
     egress.stop();
 }

@@ -13,6 +13,47 @@ use shared::clock::since_boot;
 use crate::lab::{Lab, uplink};
 use crate::namespace::{Namespace, eventually, inside, run};
 
+/// A provider whose box is on the wire, but answers no echo, or nothing at all.
+#[test]
+fn a_gateway_is_asked_on_its_wire_in_either_family() {
+    if !inside("probes::a_gateway_is_asked_on_its_wire_in_either_family") {
+        return;
+    }
+    let lab = Lab::new();
+    let asking = |name, interface, gateway: &str| UplinkConfig {
+        probes: vec![ProbeConfig::Gateway],
+        gateways: vec![gateway.parse().unwrap()],
+        ..uplink(name, interface, 1)
+    };
+    lab.isp1.run("nft add table inet mute; nft add chain inet mute in \"{ type filter hook input priority 0; }\"; \
+         nft add rule inet mute in icmp type echo-request drop");
+    // Where there is an IPv4 gateway too, that one is asked.
+    run("ip route del default dev wan2");
+    let a = asking("a", "wan1", "192.0.2.1");
+    let egress =
+        lab.start(vec![a, asking("b", "wan2", "2001:db8:2::1"), asking("c", "wan1", "192.0.2.77")]);
+    egress.await_health("a", State::Up);
+    egress.await_health("b", State::Up);
+    egress.await_health("c", State::Down);
+
+    for round in 0..2 {
+        lab.isp1.run("ip link set peer arp off");
+        lab.isp2.run("nft add table inet deaf; nft add chain inet deaf in \"{ type filter hook input priority 0; }\"; \
+             nft add rule inet deaf in icmpv6 type nd-neighbor-solicit drop");
+        for name in ["a", "b"] {
+            egress.await_health(name, State::Down);
+            let (_, _, cause) = egress.events_of(name).pop().unwrap();
+            assert!(matches!(cause, Cause::Silent | Cause::Unreachable), "{round}: {cause}");
+        }
+        lab.isp1.run("ip link set peer arp on");
+        lab.isp2.run("nft delete table inet deaf");
+        egress.await_health("a", State::Up);
+        egress.await_health("b", State::Up);
+    }
+    assert_eq!(egress.snapshot()[0].probes[0].target, "gateway");
+    egress.stop();
+}
+
 #[test]
 fn a_web_server_that_fails_is_a_failure_with_its_cause() {
     if !inside("probes::a_web_server_that_fails_is_a_failure_with_its_cause") {

@@ -5,6 +5,7 @@
 mod default_link;
 mod family;
 mod interface;
+mod neighbour;
 mod route;
 mod rule;
 mod watch;
@@ -12,6 +13,7 @@ mod watch;
 pub use default_link::{DefaultLink, Gateway};
 pub use family::Family;
 pub use interface::{Carrier, Interface};
+pub use neighbour::Neighbour;
 pub use route::{Route, RouteKind};
 pub use rule::{Action, Mark, Rule};
 pub use watch::{LinkEvent, LinkWatch};
@@ -218,7 +220,34 @@ impl Netlink {
     /// # Errors
     /// When the kernel refuses.
     pub async fn default_links(&self) -> Result<Vec<DefaultLink>> {
-        default_link::list(self).await
+        self.default_links_of(Route::MAIN).await
+    }
+
+    /// The same of another table, by its number; nothing while the table has no default route.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub async fn default_links_of(&self, table: u32) -> Result<Vec<DefaultLink>> {
+        default_link::list(self, table).await
+    }
+
+    /// Whether the kernel has heard from a neighbour on the interface of this index; none when it
+    /// knows no such neighbour.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub async fn neighbour(&self, index: u32, address: IpAddr) -> Result<Option<Neighbour>> {
+        neighbour::get(self, index, address).await
+    }
+
+    /// Has the kernel ask a neighbour on the interface of this index whether it is there, by ARP or
+    /// neighbour discovery (RFC 4861 section 7.3). What comes of it shows in
+    /// [`neighbour`](Self::neighbour).
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub async fn solicit(&self, index: u32, address: IpAddr) -> Result<()> {
+        neighbour::solicit(self, index, address).await
     }
 
     /// Follows what happens to interfaces, addresses and default routes.

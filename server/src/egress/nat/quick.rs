@@ -159,7 +159,7 @@ impl<'a> Batch<'a> {
     }
 }
 
-fn terminated(text: &str) -> Vec<u8> {
+pub(super) fn terminated(text: &str) -> Vec<u8> {
     [text.as_bytes(), &[0]].concat()
 }
 
@@ -176,10 +176,10 @@ const ELEMENTS_MAX: usize = 512;
 const BATCH_BEGIN: u16 = 16;
 const BATCH_END: u16 = 17;
 /// NFNL_SUBSYS_NFTABLES, NFT_MSG_NEWSETELEM and NFT_MSG_DELSETELEM.
-const NFTABLES: u16 = 10;
+pub(super) const NFTABLES: u16 = 10;
 const NEW_ELEMENTS: u16 = 12;
 const DELETE_ELEMENTS: u16 = 14;
-const NFPROTO_INET: u8 = libc::NFPROTO_INET as u8;
+pub(super) const NFPROTO_INET: u8 = libc::NFPROTO_INET as u8;
 /// NFTA_SET_ELEM_LIST_TABLE, _SET and _ELEMENTS.
 const LIST_TABLE: u16 = 1;
 const LIST_SET: u16 = 2;

@@ -19,6 +19,8 @@ pub(in super::super) struct Binding {
     /// Where questions of each family come from, in the order of [`Family::ALL`]; none where the
     /// uplink has no way.
     pub(in super::super) sources: [Option<IpAddr>; 2],
+    /// The next hops, in the same order; none where there is no way, or none with an address.
+    pub(in super::super) gateways: [Option<IpAddr>; 2],
     pub(in super::super) mark: u32,
 }
 

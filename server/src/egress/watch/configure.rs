@@ -109,7 +109,8 @@ impl Watch {
                 self.uplinks.push(uplink);
                 places.push(place);
             } else if let Some(routing) = newcomers.next() {
-                let uplink = Uplink::new(config, routing, self.reports_in.clone());
+                let netlink = self.host.netlink().clone();
+                let uplink = Uplink::new(config, routing, netlink, self.reports_in.clone());
                 self.uplinks.push(uplink);
                 places.push(None);
             }

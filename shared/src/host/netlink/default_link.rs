@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::{Carrier, Family, Netlink, Route, RouteKind};
 use crate::host::Result;
 
-/// One interface and its default routes in the main table.
+/// One interface and its default routes in one table.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct DefaultLink {
     /// The interface.
@@ -57,7 +57,7 @@ impl DefaultLink {
     }
 }
 
-pub(super) async fn list(netlink: &Netlink) -> Result<Vec<DefaultLink>> {
+pub(super) async fn list(netlink: &Netlink, table: u32) -> Result<Vec<DefaultLink>> {
     let interfaces = netlink.interfaces().await?;
     let mut links: Vec<DefaultLink> = interfaces
         .iter()
@@ -71,7 +71,7 @@ pub(super) async fn list(netlink: &Netlink) -> Result<Vec<DefaultLink>> {
         })
         .collect();
     for family in Family::ALL {
-        for route in netlink.routes(family, leads_out).await? {
+        for route in netlink.routes(family, |route| leads_out(route, table)).await? {
             let Some(name) = &route.interface else { continue };
             let Some(link) = links.iter_mut().find(|link| link.interface == *name) else {
                 continue;
@@ -97,6 +97,6 @@ pub(super) async fn list(netlink: &Netlink) -> Result<Vec<DefaultLink>> {
     Ok(links)
 }
 
-fn leads_out(route: &Route) -> bool {
-    route.table == Route::MAIN && route.is_default() && route.kind == RouteKind::Unicast
+fn leads_out(route: &Route, table: u32) -> bool {
+    route.table == table && route.is_default() && route.kind == RouteKind::Unicast
 }

@@ -277,11 +277,12 @@ pub(super) fn from_message(
         .collect()
 }
 
-/// Whether the message is about a default route of the main table, without a list of interfaces.
-pub(super) fn default_of_main(message: &RouteMessage) -> Option<(Family, Option<u32>)> {
+/// Whether the message is about a default route that somebody else has made, in whatever table,
+/// without a list of interfaces.
+pub(super) fn foreign_default(message: &RouteMessage) -> Option<(Family, Option<u32>)> {
     let family = Family::from_raw(message.header.address_family)?;
     let is_default = message.header.destination_prefix_length == 0
-        && message.header.table == RouteHeader::RT_TABLE_MAIN
+        && u8::from(message.header.protocol) != ROUTE_PROTOCOL
         && message.header.kind == RouteType::Unicast;
     is_default.then(|| (family, oif(&message.attributes)))
 }

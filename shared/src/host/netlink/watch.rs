@@ -12,7 +12,7 @@ use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::sys::SocketAddr;
 
 use super::interface::{INTERFACES_MAX, Usable, from_link, global_address};
-use super::route::default_of_main;
+use super::route::foreign_default;
 use super::{Carrier, Family, Netlink};
 use crate::host::{HostError, Result};
 
@@ -57,14 +57,14 @@ pub enum LinkEvent {
         /// The address, with the length of its prefix.
         address: IpNet,
     },
-    /// The main table has a default route, or another than before.
+    /// A table has a default route that we did not make, or another than before.
     DefaultRouteAdded {
         /// Its family.
         family: Family,
         /// Its interface; none for a route with several next hops.
         name: Option<String>,
     },
-    /// The main table has lost a default route.
+    /// A table has lost a default route that we did not make.
     DefaultRouteRemoved {
         /// Its family.
         family: Family,
@@ -171,13 +171,13 @@ impl LinkWatch {
                 }
             }
             RouteNetlinkMessage::NewRoute(route) => {
-                if let Some((family, index)) = default_of_main(route) {
+                if let Some((family, index)) = foreign_default(route) {
                     let name = index.and_then(|index| self.name(index));
                     self.ready.push_back(LinkEvent::DefaultRouteAdded { family, name });
                 }
             }
             RouteNetlinkMessage::DelRoute(route) => {
-                if let Some((family, index)) = default_of_main(route) {
+                if let Some((family, index)) = foreign_default(route) {
                     let name = index.and_then(|index| self.name(index));
                     self.ready.push_back(LinkEvent::DefaultRouteRemoved { family, name });
                 }

@@ -23,7 +23,7 @@ fn uplinks_of_a_running_server_change_by_command_and_by_the_file() {
     for (wrong, expected) in [
         (&["drain", "up7"][..], "there are up0, up1, up2"),
         (&["add", "up2", "--interface", "x"], "there is an uplink \"up2\" already"),
-        (&["add", "up3"], "neither an interface nor a gateway"),
+        (&["add", "up3"], "neither an interface nor a gateway nor a table"),
         (&["add", "up3", "--interface", "up3", "--probe", "ping"], "this is no probe"),
         (&["weigh", "0", "up0"], "not a weight from 1 to 1000"),
     ] {
