@@ -236,6 +236,7 @@ impl Egress {
             slow_start,
             census: Census::default(),
             audit_at: Duration::ZERO,
+            unpublished: false,
             traffic: Traffic::new(believe_traffic),
             uplinks: standing,
             gone: Vec::new(),

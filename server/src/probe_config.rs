@@ -127,8 +127,9 @@ impl FromStr for ProbeConfig {
         if text.starts_with("http://") || text.starts_with("https://") {
             return Ok(Self::Http(Box::new(HttpProbe::get(url(text)?))));
         }
-        if text == "gateway" {
-            return Ok(Self::Gateway);
+        if let Some(rest) = text.strip_prefix("gateway") {
+            let known = "`gateway` takes no address: it is the uplink's own next hop";
+            return if rest.is_empty() { Ok(Self::Gateway) } else { Err(wrong(known)) };
         }
         let (kind, target) = text.split_once(' ').ok_or_else(|| wrong("this is no probe"))?;
         let target = target.trim();
@@ -266,6 +267,7 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         for (text, expected) in [
+            ("probe = \"gateway 192.0.2.1\"", "`gateway` takes no address"),
             ("probe = \"ping 192.0.2.1\"", "there are icmp, tcp, dns, gateway and a URL"),
             ("probe = \"icmp example.net\"", "no IP address of a host"),
             ("probe = \"tcp 192.0.2.1\"", "no IP address and port"),

@@ -134,7 +134,9 @@ impl UplinkConfig {
             let wrong = Wrong::new("the uplink has neither an interface nor a gateway nor a table");
             table.note(
                 table.span(),
-                wrong.right("add `interface = \"eth1\"` or `gateway = \"192.0.2.1\"`"),
+                wrong.right(
+                    "add `interface = \"eth1\"`, `gateway = \"192.0.2.1\"` or `table = 201`",
+                ),
             );
         }
         table.limit("probe", probes.len(), PROBES_MAX);

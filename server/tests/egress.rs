@@ -315,6 +315,16 @@ fn gateways_alone_and_visitors_from_outside() {
     // So is a question to the server's own address there.
     let mut local = lab.visit(&lab.isp2, "198.51.100.2:5001");
     assert_eq!(local.ask_until_answered().provider, "server");
+
+    // An uplink that has lost its address does not stand where the default route leads.
+    run(
+        "ip route add default via 192.0.2.1 dev wan1; ip -6 route add default via 2001:db8:1::1 dev wan1; \
+         ip address flush dev wan2 scope global",
+    );
+    egress.await_health("b", State::Down);
+    assert_eq!(egress.snapshot()[1].interface, None);
+    run("ip route add blackhole 198.51.100.0/24; ip link set wan1 down");
+    egress.await_health("a", State::Down);
     egress.stop();
 }
 

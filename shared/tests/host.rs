@@ -269,10 +269,10 @@ fn what_happens_to_links_is_told() {
         await_event(&mut watch, &LinkEvent::AddressRemoved { name, address }).await;
         run("ip route del default dev wan2");
         let (family, name) = (Family::V4, Some("wan2".to_owned()));
-        let removed = LinkEvent::DefaultRouteRemoved { family, name: name.clone() };
+        let removed = LinkEvent::DefaultRouteRemoved { family, table: 254, name: name.clone() };
         await_event(&mut watch, &removed).await;
         run("ip route add default via 198.51.100.1 dev wan2");
-        await_event(&mut watch, &LinkEvent::DefaultRouteAdded { family, name }).await;
+        await_event(&mut watch, &LinkEvent::DefaultRouteAdded { family, table: 254, name }).await;
         let index = netlink.interface("wan2").await.unwrap().index;
         run("ip link del wan2");
         await_event(&mut watch, &LinkEvent::Vanished { index, name: "wan2".to_owned() }).await;

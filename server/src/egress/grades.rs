@@ -51,6 +51,11 @@ impl Grades {
         }
     }
 
+    /// The traffic shows that the line works, so it is the targets that are silent.
+    pub(super) fn on_passing(&mut self) {
+        self.qualities.iter_mut().for_each(Quality::forget_unanswered);
+    }
+
     /// Compares what is known with the limits of each policy; what has changed is an event.
     pub(super) fn judge(
         &mut self,

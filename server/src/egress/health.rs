@@ -22,8 +22,6 @@ pub(super) use probe::Probe;
 pub(super) struct Rules {
     /// Three of them are a silence.
     pub(super) interval: Duration,
-    /// The longest time from one question of a probe to the next.
-    pub(super) gap: Duration,
     /// What is shorter is no silence.
     pub(super) silence: Duration,
     /// Answers in a row that an uplink needs to come back.
@@ -117,15 +115,15 @@ enum Link {
 }
 
 impl Health {
-    /// An uplink with so many probes, whose link is down until [`on_link_up`](Self::on_link_up).
-    pub(super) fn new(now: Duration, rules: Rules, probes: usize) -> Self {
+    /// An uplink with probes that ask at least so often, whose link is down until [`on_link_up`](Self::on_link_up).
+    pub(super) fn new(now: Duration, rules: Rules, gaps: impl Iterator<Item = Duration>) -> Self {
         Self {
             rules,
             state: State::Unknown,
             cause: Cause::LinkDown,
             since: now,
             link: Link::Down,
-            probes: vec![Probe::new(now); probes],
+            probes: gaps.map(|gap| Probe::new(now, gap)).collect(),
             good_since: None,
             flaps: 0,
         }
@@ -274,7 +272,7 @@ impl Health {
     pub(super) fn doubtful_at(&self) -> Option<Duration> {
         let missed_at = |probe: &Probe| {
             let usual = probe.smoothed_rtt.unwrap_or_default() + probe.rttvar * 4;
-            probe.waiting_since.map(|_| probe.heard_at + self.rules.gap * 3 / 2 + usual)
+            probe.waiting_since.map(|_| probe.heard_at + probe.gap * 3 / 2 + usual)
         };
         let mut missed: Vec<Duration> = self.probes.iter().filter_map(missed_at).collect();
         missed.sort_unstable();

@@ -28,6 +28,7 @@ use super::health::Cause;
 use super::mark::UplinkMark;
 use crate::probe_config::ProbeConfig;
 use echo_socket::EchoSocket;
+use gateway::Gateway;
 use pace::Pace;
 pub(super) use socket::Binding;
 
@@ -95,11 +96,14 @@ impl Prober {
             ProbeConfig::Tcp { target } => tokio::spawn(asker.attempts(move |asker| async move {
                 connect::ask(&asker.binding, target, asker.patience()).await
             })),
-            ProbeConfig::Gateway => tokio::spawn(asker.attempts(move |asker| {
-                let netlink = netlink.clone();
-                // The next question takes the place of one that has no answer yet.
-                async move { gateway::ask(&netlink, &asker.binding, asker.interval).await }
-            })),
+            ProbeConfig::Gateway => {
+                let gateway = Arc::new(Gateway::new(netlink));
+                tokio::spawn(asker.attempts(move |asker| {
+                    let gateway = Arc::clone(&gateway);
+                    // The next question takes the place of one that has no answer yet.
+                    async move { gateway.ask(&asker.binding, asker.interval).await }
+                }))
+            }
             ProbeConfig::Dns(probe) => {
                 let probe = Arc::new(probe);
                 tokio::spawn(asker.attempts(move |asker| {

@@ -102,6 +102,12 @@ impl Quality {
         self.questions.retain(|question| question.sent_at >= before);
     }
 
+    /// Passes over the questions since the last answer: their target says nothing of the line.
+    pub(super) fn forget_unanswered(&mut self) {
+        let answered = self.questions.iter().rposition(|question| question.rtt.is_some());
+        self.questions.truncate(answered.map_or(0, |last| last + 1));
+    }
+
     /// The limit that is broken.
     pub(super) fn breach(&self, now: Duration, limits: &Limits) -> Option<Breach> {
         let asked = self.asked(now);

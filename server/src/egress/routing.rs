@@ -7,8 +7,11 @@
 //! | 9002 | from an address of an uplink's interface | main, default routes ignored |
 //! | 9003 | the same | the uplink's table |
 //! | 9004 | of a probe: an uplink's mark, bound to its interface | the uplink's table |
+//! | 9005 | from the tunnel, without a mark, where there are uplinks | main, default routes ignored |
+//! | 9006 | the same | unreachable |
 //!
-//! So what comes from the tunnel never leaves by a way that was not chosen, and what the host
+//! So what comes from the tunnel never leaves by a way that was not chosen, even while another program
+//! has emptied the nft table, and what the host
 //! answers leaves by the interface that it was asked on.
 
 use anyhow::Result;
@@ -70,7 +73,9 @@ impl Routing {
                 // The interface may be going away at this moment: its end is reported too.
                 Err(error) => {
                     debug!(%error, "an uplink's route can't be added");
-                    self.stale_routes.push(route);
+                    if !self.stale_routes.contains(&route) {
+                        self.stale_routes.push(route);
+                    }
                 }
             }
         }
@@ -79,8 +84,16 @@ impl Routing {
         }
         let old_routes = std::mem::replace(&mut self.routes, opened);
         let old_rules = std::mem::replace(&mut self.rules, rules);
-        self.stale_routes.extend(old_routes);
-        self.stale_rules.extend(old_rules);
+        for route in old_routes {
+            if !self.routes.contains(&route) && !self.stale_routes.contains(&route) {
+                self.stale_routes.push(route);
+            }
+        }
+        for rule in old_rules {
+            if !self.rules.contains(&rule) && !self.stale_rules.contains(&rule) {
+                self.stale_rules.push(rule);
+            }
+        }
         Ok(ways)
     }
 
@@ -158,6 +171,25 @@ impl Routing {
 pub(super) async fn lay_nowhere(host: &HostState, mark: UplinkMark, tun: &str) -> Result<()> {
     for family in families()? {
         lead(host, family, mark, tun, Action::Unreachable).await?;
+    }
+    Ok(())
+}
+
+/// Keeps what nobody has marked from the host's default routes, or lets it take them.
+pub(super) async fn fence(host: &HostState, tun: &str, closed: bool) -> Result<()> {
+    for family in families()? {
+        let from_tunnel = |priority| Rule {
+            input: Some(tun.to_owned()),
+            ..Rule::lookup(family, priority, Route::MAIN)
+        };
+        let unreachable = Rule { action: Action::Unreachable, ..from_tunnel(PRIORITY + 6) };
+        for rule in [from_tunnel(PRIORITY + 5).without_default(), unreachable] {
+            if closed {
+                host.add_rule(rule).await?;
+            } else {
+                host.remove_rule(rule).await?;
+            }
+        }
     }
     Ok(())
 }

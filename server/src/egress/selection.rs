@@ -33,6 +33,8 @@ enum Flows {
     Held,
     /// There may be some, and they are to leave.
     Stale(Why),
+    /// They are being forgotten.
+    Leaving(Why),
 }
 
 /// Why flows are to leave their uplink.
@@ -116,7 +118,7 @@ impl Selection {
                 // Flows may come back by an uplink that isn't chosen: those of its own visitors.
                 _ if works && !driven_out => Flows::Held,
                 Flows::Held | Flows::Stale(_) => Flows::Stale(why),
-                Flows::None => Flows::None,
+                Flows::None | Flows::Leaving(_) => Flows::None,
             };
         }
         self.choice = choice;
@@ -142,8 +144,10 @@ impl Selection {
         let reason = self.choice.reason;
         let mut stale = Vec::new();
         for (at, flows) in self.flows.iter_mut().enumerate() {
-            if matches!(flows, Flows::Stale(why) if why.is_enough(reason)) {
-                *flows = Flows::None;
+            if let Flows::Stale(why) = *flows
+                && why.is_enough(reason)
+            {
+                *flows = Flows::Leaving(why);
                 stale.push(at);
             }
         }
@@ -152,7 +156,9 @@ impl Selection {
 
     /// The flows of an uplink that was given out could not be forgotten.
     pub(super) fn put_back(&mut self, uplink: usize) {
-        self.flows[uplink] = Flows::Stale(Why::Failed);
+        if let Flows::Leaving(why) = self.flows[uplink] {
+            self.flows[uplink] = Flows::Stale(why);
+        }
     }
 }
 

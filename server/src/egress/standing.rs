@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use anyhow::Result;
 use ipnet::IpNet;
 use shared::host::{Carrier, DefaultLink, Family, Interface, Netlink, Route};
+use tracing::debug;
 
 use super::nat::is_plain_interface;
 use crate::uplink_config::UplinkConfig;
@@ -17,7 +18,7 @@ pub(super) struct Surroundings {
     pub(super) interfaces: Vec<Interface>,
     /// By table, the main one among them.
     pub(super) default_links: BTreeMap<u32, Vec<DefaultLink>>,
-    /// The interface that leads to the gateway, for uplinks configured without an interface.
+    /// The interface on whose wire the gateway is, for uplinks configured without an interface.
     toward: BTreeMap<IpAddr, String>,
 }
 
@@ -59,8 +60,13 @@ impl Surroundings {
                 continue;
             }
             let Some(gateway) = uplink.gateways.first() else { continue };
-            if let Some(interface) = netlink.interface_toward(*gateway).await? {
-                toward.insert(*gateway, interface);
+            match netlink.interface_beside(*gateway).await {
+                Ok(Some(interface)) => {
+                    toward.insert(*gateway, interface);
+                }
+                Ok(None) => {}
+                // One uplink without a way is no reason to overlook the others.
+                Err(error) => debug!(uplink = uplink.name, %error, "its gateway can't be found"),
             }
         }
         Ok(Self { interfaces: netlink.interfaces().await?, default_links, toward })

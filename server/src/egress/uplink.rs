@@ -105,18 +105,14 @@ impl Uplink {
         self.routing.remove(host, others).await
     }
 
-    /// Adapts to where it stands, with routes, rules, sysctls and probes.
+    /// Adapts to where it stands, with routes, rules, sysctls and probes. What the link is counts
+    /// even where the rest goes wrong.
     pub(super) async fn stand(
         &mut self,
         host: &HostState,
         standing: Option<Standing>,
-    ) -> Result<Option<EventKind>> {
-        self.ways = self.routing.open(host, standing.as_ref()).await?;
-        if let Some(standing) = &standing
-            && read_sysctl(&format!("net/ipv4/conf/{}/forwarding", standing.interface))?.is_some()
-        {
-            enable_forwarding(host, &standing.interface).await?;
-        }
+    ) -> (Option<EventKind>, Result<()>) {
+        let opened = self.open(host, standing.as_ref()).await;
         let now = clock::since_boot();
         let up = standing.as_ref().is_some_and(|standing| standing.carrier == Carrier::Up);
         let transition =
@@ -124,7 +120,17 @@ impl Uplink {
         let binding = standing.as_ref().map(|it| self.binding(it));
         self.standing = standing;
         self.probe_through(binding);
-        Ok(transition.map(|it| self.turn(now, it)))
+        (transition.map(|it| self.turn(now, it)), opened)
+    }
+
+    async fn open(&mut self, host: &HostState, standing: Option<&Standing>) -> Result<()> {
+        self.ways = self.routing.open(host, standing).await?;
+        if let Some(standing) = standing
+            && read_sysctl(&format!("net/ipv4/conf/{}/forwarding", standing.interface))?.is_some()
+        {
+            enable_forwarding(host, &standing.interface).await?;
+        }
+        Ok(())
     }
 
     /// Takes in what a probe has found.
@@ -157,6 +163,12 @@ impl Uplink {
             events.extend(self.grades.judge(at, &self.config, policies));
         }
         events
+    }
+
+    /// Its traffic is answered, though its targets may be silent.
+    pub(super) fn on_passing(&mut self, now: Duration) {
+        self.health.on_passing(now);
+        self.grades.on_passing();
     }
 
     /// Draws conclusions from the time that has passed.
@@ -263,8 +275,8 @@ impl Uplink {
 
 fn health(config: &UplinkConfig) -> Health {
     let UplinkConfig { interval, silence, rise, fall, quorum, .. } = *config;
-    let rules = Rules { interval, gap: config.gap(), silence, rise, fall, quorum };
-    Health::new(clock::since_boot(), rules, config.probes.len())
+    let rules = Rules { interval, silence, rise, fall, quorum };
+    Health::new(clock::since_boot(), rules, config.probes.iter().map(|probe| config.pause(probe)))
 }
 
 /// What is drained comes after every tier that there is.

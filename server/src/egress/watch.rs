@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::Result;
 use ipnet::{IpNet, Ipv6Net};
 use shared::clock;
-use shared::host::{Family, HostState, LinkWatch, enable_forwarding};
+use shared::host::{Family, HostState, LinkEvent, LinkWatch, Route, enable_forwarding};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, warn};
 
@@ -23,6 +23,7 @@ use super::nat::{Elements, Table, is_plain_interface};
 use super::nfnetlink::Netfilter;
 use super::pool::Candidate;
 use super::prober::{REPORTS_MAX, Report};
+use super::routing::fence;
 use super::selection::Selection;
 use super::standing::Surroundings;
 use super::uplink::{Duty, Uplink};
@@ -74,8 +75,9 @@ pub(super) struct Watch {
     pub(super) candidates: Vec<Vec<Candidate>>,
     /// Whether something else has changed that the kernel is to follow.
     pub(super) changed: bool,
-    /// When the status was made last.
+    /// When the status was made last, and whether there is something newer.
     pub(super) published_at: Duration,
+    pub(super) unpublished: bool,
     pub(super) buckets: Buckets,
     pub(super) slow_start: Duration,
     /// How many sources each uplink has, where they are dealt out: when they were counted, and by
@@ -105,7 +107,10 @@ pub(super) struct Watch {
 /// What woke the task.
 enum Waking {
     Report(Report),
+    /// Something has changed that uplinks stand on.
     Links,
+    /// Something of others has.
+    Nothing,
     Command(Command),
     Time,
 }
@@ -116,6 +121,7 @@ impl Watch {
             match self.wait().await {
                 Waking::Report(report) => self.on_report(report),
                 Waking::Links => self.look_again().await,
+                Waking::Nothing => {}
                 Waking::Command(Command::Stop) => return,
                 Waking::Command(Command::Sources(sources, done)) => {
                     self.sources = sources.into_iter().collect();
@@ -140,11 +146,16 @@ impl Watch {
             self.take_reports();
             self.look_at_traffic().await;
             self.audit();
-            let waits = self.retry_at.is_some_and(|at| clock::since_boot() < at);
+            let now = clock::since_boot();
+            let waits = self.retry_at.is_some_and(|at| now < at);
             if self.retry_at.is_some() && !waits {
                 self.look_again().await;
             }
-            if !waits && let Err(error) = self.adapt().await {
+            // News don't wait for what went wrong before.
+            let news = self.candidates(now) != self.candidates;
+            if (news || !waits)
+                && let Err(error) = self.adapt().await
+            {
                 self.try_again(&error);
             }
             // Nothing hurries that: it comes after what does.
@@ -163,6 +174,8 @@ impl Watch {
         if self.table.policies.iter().any(Policy::remembers) {
             self.census.begin(clock::since_boot());
         }
+        // Before the table, so that it ends after it.
+        fence(&self.host, &self.table.tun, self.table.chooses).await?;
         let script = self.table.create(&self.elements);
         self.host.nft(&self.table.name, &script).await?;
         self.look().await?;
@@ -175,13 +188,10 @@ impl Watch {
         let timeouts =
             self.uplinks.iter().filter_map(|uplink| uplink.poll_timeout(now, self.slow_start));
         let looks = self.uplinks.iter().filter_map(|uplink| self.traffic.looks_at(uplink));
-        let wake_at = timeouts
-            .chain(self.retry_at)
-            .chain(self.census.due_at())
-            .chain(looks)
-            .chain([self.audit_at])
-            .min();
-        let sleep = wake_at.map_or(SLEEP_MAX, |at| at.saturating_sub(now).min(SLEEP_MAX));
+        let publish_at = self.unpublished.then_some(self.published_at + PUBLISHED_EVERY);
+        let others = self.retry_at.into_iter().chain(self.census.due_at()).chain(publish_at);
+        let wake_at = timeouts.chain(looks).chain(others).fold(self.audit_at, Duration::min);
+        let sleep = wake_at.saturating_sub(now);
         let links = async {
             match &mut self.links {
                 Some(links) => links.next().await,
@@ -195,12 +205,37 @@ impl Watch {
                     self.links = None;
                     self.retry_at = Some(now + RETRY_AFTER);
                 }
-                Waking::Links
+                self.take_links(event).await
             }
             // Without any uplink nobody sends: the branch is then out of the race.
             Some(report) = self.reports.recv() => Waking::Report(report),
             command = self.commands.recv() => Waking::Command(command.unwrap_or(Command::Stop)),
             () = tokio::time::sleep(sleep) => Waking::Time,
+        }
+    }
+
+    /// Takes what else has happened to interfaces by now, which one look shows.
+    async fn take_links(&mut self, first: Option<LinkEvent>) -> Waking {
+        let mut matters = first.as_ref().is_none_or(|event| self.matters(event));
+        for _ in 0..LINK_EVENTS_MAX {
+            let Some(links) = &mut self.links else { break };
+            let Ok(Some(event)) = tokio::time::timeout(Duration::ZERO, links.next()).await else {
+                break;
+            };
+            matters |= self.matters(&event);
+        }
+        if matters { Waking::Links } else { Waking::Nothing }
+    }
+
+    /// Whether an uplink may stand elsewhere after that.
+    fn matters(&self, event: &LinkEvent) -> bool {
+        match event {
+            LinkEvent::DefaultRouteAdded { table, .. }
+            | LinkEvent::DefaultRouteRemoved { table, .. } => {
+                *table == Route::MAIN
+                    || self.uplinks.iter().any(|it| it.config.table == Some(*table))
+            }
+            _ => true,
         }
     }
 
@@ -252,17 +287,22 @@ impl Watch {
             for exit in &self.plain_exits {
                 enable_forwarding(&self.host, exit).await?;
             }
+            self.shape().await;
             return Ok(());
         }
         self.plain_exits.clear();
+        // What goes wrong with one uplink is no reason to overlook the others.
+        let mut looked = Ok(());
         for at in 0..self.uplinks.len() {
             let standing = around.standing(&self.uplinks[at].config);
-            if let Some(event) = self.uplinks[at].stand(&self.host, standing).await? {
+            let (event, opened) = self.uplinks[at].stand(&self.host, standing).await;
+            if let Some(event) = event {
                 self.record(event);
             }
+            looked = looked.and(opened);
         }
         self.shape().await;
-        Ok(())
+        looked
     }
 
     /// Sees, from time to time, whether another program has emptied the table.
@@ -289,10 +329,12 @@ impl Watch {
     }
 }
 
-/// Nothing happens for longer than that only when nothing is to be done.
-const SLEEP_MAX: Duration = Duration::from_secs(60);
+/// Figures of probes are shown so late at most.
+const PUBLISHED_EVERY: Duration = Duration::from_millis(100);
+/// What a routing daemon may say at once.
+const LINK_EVENTS_MAX: usize = 1024;
 /// Enough for every task that is ready to run, and nothing beside the patience of a probe.
 const SECOND_LOOK: Duration = Duration::from_millis(10);
 /// For so long at most packets go wrong once the table is empty.
 const AUDIT_EVERY: Duration = Duration::from_secs(5);
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);

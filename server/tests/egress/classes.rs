@@ -198,7 +198,7 @@ fn a_reserved_uplink_refuses_what_it_is_not_for_and_more_than_it_carries() {
 }
 
 /// Calls with their usual limits.
-fn policies(failback: Failback) -> Vec<Policy> {
+pub(crate) fn policies(failback: Failback) -> Vec<Policy> {
     let calls = Policy {
         class: Some(Class::RealTime),
         limits: Limits::usual(Class::RealTime),
@@ -210,7 +210,7 @@ fn policies(failback: Failback) -> Vec<Policy> {
 }
 
 /// An uplink that asks fifty times a second.
-fn swift(name: &str, interface: &str, tier: u8) -> UplinkConfig {
+pub(crate) fn swift(name: &str, interface: &str, tier: u8) -> UplinkConfig {
     UplinkConfig { interval: Duration::from_millis(20), ..uplink(name, interface, tier) }
 }
 

@@ -5,10 +5,12 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use hawser_server::egress::{Duty, EventKind, State};
+use hawser_server::policy::Failback;
 use hawser_server::probe_config::ProbeConfig;
 use hawser_server::uplink_config::UplinkConfig;
 use shared::clock::since_boot;
 
+use crate::classes::{policies, swift};
 use crate::lab::{Lab, Running, uplink};
 use crate::namespace::{eventually, inside, run};
 use crate::target::{Manner, TARGET, Target};
@@ -195,7 +197,11 @@ fn an_uplink_whose_traffic_is_answered_does_not_fail_with_its_target() {
         return;
     }
     let lab = Lab::new();
-    let egress = lab.pair();
+    // Calls have limits that a silent target must not break.
+    let uplinks = vec![swift("a", "wan1", 1), swift("b", "wan2", 2)];
+    let egress = lab.by(policies(Failback::Drain), uplinks);
+    egress.await_all_healthy();
+    egress.await_active("a");
     let connect = || {
         lab.client.make(|| {
             let far = "203.0.113.9:4001".parse().unwrap();
@@ -214,6 +220,7 @@ fn an_uplink_whose_traffic_is_answered_does_not_fail_with_its_target() {
         std::thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(failures(&egress), 0, "{:?}", egress.events_of("a"));
+    assert_eq!(egress.kinds(|kind| matches!(kind, EventKind::Quality { .. })), 0);
 
     // Nobody uses it any more: then its probes decide.
     egress.await_health("a", State::Down);

@@ -206,12 +206,13 @@ impl Netlink {
         rule::list(self, family).await
     }
 
-    /// The name of the interface by which the main table reaches `address`, if it does.
+    /// The name of the interface on whose wire the routing tables see `address`; none where they
+    /// know no way there, or only one by a router.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub async fn interface_toward(&self, address: IpAddr) -> Result<Option<String>> {
-        route::interface_toward(self, address).await
+    pub async fn interface_beside(&self, address: IpAddr) -> Result<Option<String>> {
+        route::interface_beside(self, address).await
     }
 
     /// Interfaces that have a default route in the main table, with gateway and source address by
@@ -244,10 +245,13 @@ impl Netlink {
     /// neighbour discovery (RFC 4861 section 7.3). What comes of it shows in
     /// [`neighbour`](Self::neighbour).
     ///
+    /// The kernel asks at the place that it knows, each second, and everywhere after three questions
+    /// in vain. With `again` it begins anew with the first one, at once.
+    ///
     /// # Errors
     /// When the kernel refuses.
-    pub async fn solicit(&self, index: u32, address: IpAddr) -> Result<()> {
-        neighbour::solicit(self, index, address).await
+    pub async fn solicit(&self, index: u32, address: IpAddr, again: bool) -> Result<()> {
+        neighbour::solicit(self, index, address, again).await
     }
 
     /// Follows what happens to interfaces, addresses and default routes.

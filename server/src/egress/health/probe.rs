@@ -7,6 +7,8 @@ use super::{Cause, Rules};
 /// What is known about one probe.
 #[derive(Clone, Debug)]
 pub(in super::super) struct Probe {
+    /// The longest time from one question to the next.
+    pub(super) gap: Duration,
     /// When it was last heard, or when we began to ask.
     pub(super) heard_at: Duration,
     /// When the oldest question was sent that nothing has been heard since.
@@ -22,8 +24,9 @@ pub(in super::super) struct Probe {
 }
 
 impl Probe {
-    pub(super) fn new(now: Duration) -> Self {
+    pub(super) fn new(now: Duration, gap: Duration) -> Self {
         Self {
+            gap,
             heard_at: now,
             waiting_since: None,
             failures: 0,
@@ -120,7 +123,7 @@ impl Probe {
     pub(super) fn silent_at(&self, rules: &Rules) -> Option<Duration> {
         let patience = self.patience(rules);
         let answer = self.smoothed_rtt.map_or(Duration::ZERO, |rtt| rtt + self.rttvar * 4);
-        let asked = self.waiting_since? + patience.saturating_sub(rules.gap) + answer;
+        let asked = self.waiting_since? + patience.saturating_sub(self.gap) + answer;
         Some(asked.max(self.heard_at + patience))
     }
 

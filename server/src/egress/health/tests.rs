@@ -59,7 +59,7 @@ fn one_answering_probe_of_two_is_enough() {
 
 #[test]
 fn a_quorum_of_two_needs_two_of_three() {
-    let mut health = Health::new(ms(0), Rules { quorum: 2, ..RULES }, 3);
+    let mut health = Health::new(ms(0), Rules { quorum: 2, ..RULES }, [ms(100); 3].into_iter());
     health.on_link_up(ms(0));
     for probe in 0..3 {
         health.on_sent(ms(0), probe);
@@ -194,7 +194,7 @@ fn after_the_first_failure_rise_answers_bring_it_back() {
 
 #[test]
 fn without_probes_the_link_decides() {
-    let mut health = Health::new(ms(0), RULES, 0);
+    let mut health = Health::new(ms(0), RULES, std::iter::empty());
 
     let up = health.on_link_up(ms(0));
     let down = health.on_link_down(ms(5));
@@ -258,11 +258,10 @@ fn a_probe_that_does_not_exist_is_ignored() {
     assert_eq!(health.state(), State::Up);
 }
 
-const RULES: Rules =
-    Rules { interval: ms(100), gap: ms(100), silence: ms(300), rise: 3, fall: 3, quorum: 1 };
+const RULES: Rules = Rules { interval: ms(100), silence: ms(300), rise: 3, fall: 3, quorum: 1 };
 
 fn started(probes: usize) -> Health {
-    let mut health = Health::new(ms(0), RULES, probes);
+    let mut health = Health::new(ms(0), RULES, std::iter::repeat_n(ms(100), probes));
     health.on_link_up(ms(0));
     health
 }

@@ -30,15 +30,22 @@ pub(super) struct Target {
     probe: HttpProbe,
     /// None without TLS.
     tls: Option<Result<Arc<ClientConfig>, Cause>>,
-    /// What the host's name resolved to, and when.
-    resolved: Mutex<Option<(Duration, Vec<SocketAddr>)>>,
+    resolved: Arc<Mutex<Resolved>>,
+}
+
+/// What the host's name resolves to.
+#[derive(Debug, Default)]
+struct Resolved {
+    addresses: Vec<SocketAddr>,
+    /// When to ask again.
+    stale_at: Duration,
 }
 
 impl Target {
     pub(super) fn new(probe: HttpProbe) -> Self {
         let secure = probe.url.scheme_str() == Some("https");
         let tls = secure.then(|| trust::client(probe.ca.as_deref()));
-        Self { probe, tls, resolved: Mutex::default() }
+        Self { probe, tls, resolved: Arc::default() }
     }
 
     /// Asks once.
@@ -134,24 +141,27 @@ impl Target {
         addresses.iter().find(usable).copied().ok_or(Failure::Answer(Cause::Unresolved))
     }
 
-    /// Asks the host's resolver, and keeps what it last said while it says nothing.
+    /// What the host's resolver says. It is not asked through the uplink, so what is known serves
+    /// while it is silent: a line is not dead because the resolver is behind another one.
     async fn resolve(&self, port: u16) -> Vec<SocketAddr> {
         let now = clock::since_boot();
-        let known = self.resolved.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((at, addresses)) = &known
-            && now < *at + RESOLVED_FOR
-        {
-            return addresses.clone();
-        }
-        let found = match tokio::net::lookup_host((self.host(), port)).await {
-            Ok(addresses) => addresses.take(ADDRESSES_MAX).collect(),
-            Err(_) => known.map(|(_, addresses)| addresses).unwrap_or_default(),
-        };
-        if !found.is_empty() {
+        let (known, stale) = {
             let mut resolved = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
-            *resolved = Some((now, found.clone()));
+            let stale = now >= resolved.stale_at;
+            if stale {
+                // Whatever comes of it, and for all attempts meanwhile.
+                resolved.stale_at = now + RESOLVED_FOR;
+            }
+            (resolved.addresses.clone(), stale)
+        };
+        if known.is_empty() {
+            return look_up(&self.resolved, self.host(), port).await;
         }
-        found
+        if stale {
+            let (resolved, host) = (Arc::clone(&self.resolved), self.host().to_owned());
+            tokio::spawn(async move { look_up(&resolved, &host, port).await });
+        }
+        known
     }
 
     /// The host of the URL, without the brackets of an IPv6 address.
@@ -159,6 +169,17 @@ impl Target {
         let host = self.probe.url.host().unwrap_or_default();
         host.trim_start_matches('[').trim_end_matches(']')
     }
+}
+
+/// Asks, and keeps the answer if it is one.
+async fn look_up(resolved: &Mutex<Resolved>, host: &str, port: u16) -> Vec<SocketAddr> {
+    let Ok(found) = tokio::net::lookup_host((host, port)).await else { return Vec::new() };
+    let found: Vec<SocketAddr> = found.take(ADDRESSES_MAX).collect();
+    if !found.is_empty() {
+        let mut resolved = resolved.lock().unwrap_or_else(PoisonError::into_inner);
+        resolved.addresses.clone_from(&found);
+    }
+    found
 }
 
 enum Failure {

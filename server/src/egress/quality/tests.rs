@@ -172,6 +172,22 @@ fn without_limits_or_answers_nothing_is_broken() {
     assert_eq!(line.quality.breach(line.now, &voice()), None);
 }
 
+#[test]
+fn a_target_that_is_silent_while_the_line_works_breaks_no_limit() {
+    let mut line = Line::new(voice());
+    line.go(SECONDS_2, |_| Some(ms(20)));
+
+    for _ in 0..10 {
+        assert_eq!(line.go(ms(275), |_| None), None);
+        line.quality.forget_unanswered();
+    }
+    assert_eq!(line.go(ms(250), |_| None), None);
+    assert_eq!(line.go(SECONDS_2, |_| Some(ms(20))), None, "it answers again");
+
+    line.go(ms(400), |_| None);
+    assert!(line.go(ms(400), |_| Some(ms(20))).is_some(), "without that word");
+}
+
 fn voice() -> Limits {
     Limits { latency: Some(ms(100)), jitter: Some(ms(30)), loss: Some(0.01), mos: None }
 }

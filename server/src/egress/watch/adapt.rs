@@ -25,7 +25,7 @@ use super::super::pool::{Candidate, Choice};
 use super::super::selection::Selection;
 use super::super::status;
 use super::super::uplink::Uplink;
-use super::Watch;
+use super::{PUBLISHED_EVERY, RETRY_AFTER, Watch};
 use crate::policy::Choose;
 use crate::uplink_config::{Source, UplinkConfig};
 
@@ -36,6 +36,7 @@ impl Watch {
         let now = clock::since_boot();
         let candidates = self.candidates(now);
         if !self.changed && candidates == self.candidates {
+            self.unpublished = true;
             if now >= self.published_at + PUBLISHED_EVERY {
                 self.publish();
             }
@@ -69,12 +70,16 @@ impl Watch {
         // A route that can't be removed is no reason to leave flows where they are.
         let forgotten = self.forget_stale_flows();
         tidied.and(self.bury(&rules).await)?;
-        self.changed = forgotten == Forgotten::InPart;
+        self.changed = false;
+        if forgotten == Forgotten::InPart {
+            // Looking again brings it back here.
+            self.retry_at.get_or_insert(clock::since_boot() + RETRY_AFTER);
+        }
         Ok(())
     }
 
     /// What each selection may choose from.
-    fn candidates(&self, now: Duration) -> Vec<Vec<Candidate>> {
+    pub(super) fn candidates(&self, now: Duration) -> Vec<Vec<Candidate>> {
         let of = |selection: &Selection| {
             let class = self.table.policies[selection.policy].class;
             let candidate = |uplink: &Uplink| {
@@ -240,6 +245,7 @@ impl Watch {
 
     fn publish(&mut self) {
         self.published_at = clock::since_boot();
+        self.unpublished = false;
         let uplinks = self.uplinks.iter().enumerate();
         let uplinks = uplinks
             .map(|(at, uplink)| {
@@ -259,9 +265,6 @@ enum Forgotten {
     Wholly,
     InPart,
 }
-
-/// Figures of probes are shown so late at most.
-const PUBLISHED_EVERY: Duration = Duration::from_millis(100);
 
 /// What the table has of an uplink.
 pub(super) fn pin(config: &UplinkConfig, pool6: Option<Ipv6Net>) -> Pin {

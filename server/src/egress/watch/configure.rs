@@ -6,7 +6,7 @@ use anyhow::Result;
 use super::super::buckets::{Buckets, Member};
 use super::super::mark::{self, UplinkMark};
 use super::super::nat::{Elements, Table};
-use super::super::routing::Routing;
+use super::super::routing::{Routing, fence};
 use super::super::selection::Selection;
 use super::super::uplink::{Duty, Uplink};
 use super::super::{conntrack, refuse_impossible};
@@ -44,7 +44,9 @@ impl Watch {
         // From here on it is the configuration in force, and what goes wrong is tried again.
         let looked = self.look().await;
         self.on_time(clock::since_boot());
-        if let Err(error) = looked.and(self.adapt().await) {
+        let adapted = self.adapt().await;
+        let fenced = fence(&self.host, &self.table.tun, self.table.chooses).await;
+        if let Err(error) = looked.and(adapted).and(fenced) {
             self.try_again(&error);
         }
         Ok(())

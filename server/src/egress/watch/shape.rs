@@ -19,19 +19,22 @@ impl Watch {
                 wanted.entry(standing.interface.clone()).or_insert((standing.index, rate));
             }
         }
-        for interface in self.shaped.keys().filter(|name| !wanted.contains_key(*name)) {
+        let before = std::mem::take(&mut self.shaped);
+        for (interface, place) in before.iter().filter(|(name, _)| !wanted.contains_key(*name)) {
             if let Err(error) = self.host.remove_queues(interface).await {
                 warn!("queues of {interface} that are of no use any more stay there: {error}");
+                self.shaped.insert(interface.clone(), *place);
             }
         }
-        for (interface, place) in &wanted {
-            if self.shaped.get(interface) != Some(place)
+        for (interface, place) in wanted {
+            if before.get(&interface) != Some(&place)
                 && let Err(error) =
-                    self.host.set_queues(interface, &scripts(interface, place.1)).await
+                    self.host.set_queues(&interface, &scripts(&interface, place.1)).await
             {
                 warn!("clients don't share {interface} evenly: {error}");
+                continue;
             }
+            self.shaped.insert(interface, place);
         }
-        self.shaped = wanted;
     }
 }

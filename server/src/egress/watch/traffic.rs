@@ -91,7 +91,7 @@ impl Watch {
                         uplink = uplink.config.name,
                         "its targets are silent, but connections by it are answered"
                     );
-                    uplink.health.on_passing(clock::since_boot());
+                    uplink.on_passing(clock::since_boot());
                     first
                 }
                 Some(before) => Doubt { looked_for, ..*before },

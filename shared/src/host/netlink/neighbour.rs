@@ -36,9 +36,15 @@ pub(super) async fn get(
     }))
 }
 
-pub(super) async fn solicit(netlink: &Netlink, index: u32, address: IpAddr) -> Result<()> {
+pub(super) async fn solicit(
+    netlink: &Netlink,
+    index: u32,
+    address: IpAddr,
+    again: bool,
+) -> Result<()> {
     match state(netlink, index, address).await? {
         Some(NeighbourState::Permanent | NeighbourState::Noarp) => Ok(()),
+        Some(NeighbourState::Probe) if !again => Ok(()),
         Some(
             NeighbourState::Reachable
             | NeighbourState::Stale

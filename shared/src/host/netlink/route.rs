@@ -196,7 +196,7 @@ pub(super) async fn list(
     Ok(nested.into_iter().flatten().collect())
 }
 
-pub(super) async fn interface_toward(netlink: &Netlink, to: IpAddr) -> Result<Option<String>> {
+pub(super) async fn interface_beside(netlink: &Netlink, to: IpAddr) -> Result<Option<String>> {
     let mut message = RouteMessage::default();
     message.header.address_family = Family::of(to).raw();
     message.header.destination_prefix_length = if to.is_ipv4() { 32 } else { 128 };
@@ -204,7 +204,9 @@ pub(super) async fn interface_toward(netlink: &Netlink, to: IpAddr) -> Result<Op
     let request = RouteNetlinkMessage::GetRoute(message);
     let found = netlink
         .ask(&format!("find the route to {to}"), request, |message| match message {
-            RouteNetlinkMessage::NewRoute(route) => oif(&route.attributes),
+            RouteNetlinkMessage::NewRoute(route) if is_direct(&route.attributes) => {
+                oif(&route.attributes)
+            }
             _ => None,
         })
         .await;
@@ -220,7 +222,9 @@ pub(super) async fn interface_toward(netlink: &Netlink, to: IpAddr) -> Result<Op
     Ok(interfaces.into_iter().find(|interface| interface.index == index).map(|found| found.name))
 }
 
-const NO_ROUTE: [i32; 4] = [libc::ENETUNREACH, libc::EHOSTUNREACH, libc::ESRCH, libc::EACCES];
+/// What a missing route is called, and one that refuses, prohibits or swallows packets.
+const NO_ROUTE: [i32; 5] =
+    [libc::ENETUNREACH, libc::EHOSTUNREACH, libc::ESRCH, libc::EACCES, libc::EINVAL];
 
 /// The routes in a message: one for each next hop, none of a kind that we don't know.
 pub(super) fn from_message(
@@ -279,12 +283,25 @@ pub(super) fn from_message(
 
 /// Whether the message is about a default route that somebody else has made, in whatever table,
 /// without a list of interfaces.
-pub(super) fn foreign_default(message: &RouteMessage) -> Option<(Family, Option<u32>)> {
+pub(super) fn foreign_default(message: &RouteMessage) -> Option<(Family, u32, Option<u32>)> {
     let family = Family::from_raw(message.header.address_family)?;
     let is_default = message.header.destination_prefix_length == 0
         && u8::from(message.header.protocol) != ROUTE_PROTOCOL
         && message.header.kind == RouteType::Unicast;
-    is_default.then(|| (family, oif(&message.attributes)))
+    // The header has eight bits for it.
+    let table = message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Table(table) => Some(*table),
+        _ => None,
+    });
+    let table = table.unwrap_or(message.header.table.into());
+    is_default.then(|| (family, table, oif(&message.attributes)))
+}
+
+/// Whether packets reach their destination without a router.
+fn is_direct(attributes: &[RouteAttribute]) -> bool {
+    let routed =
+        |it: &RouteAttribute| matches!(it, RouteAttribute::Gateway(_) | RouteAttribute::Via(_));
+    !attributes.iter().any(routed)
 }
 
 fn oif(attributes: &[RouteAttribute]) -> Option<u32> {

@@ -61,6 +61,8 @@ pub enum LinkEvent {
     DefaultRouteAdded {
         /// Its family.
         family: Family,
+        /// Its table.
+        table: u32,
         /// Its interface; none for a route with several next hops.
         name: Option<String>,
     },
@@ -68,6 +70,8 @@ pub enum LinkEvent {
     DefaultRouteRemoved {
         /// Its family.
         family: Family,
+        /// Its table.
+        table: u32,
         /// Its interface; none for a route with several next hops.
         name: Option<String>,
     },
@@ -171,15 +175,15 @@ impl LinkWatch {
                 }
             }
             RouteNetlinkMessage::NewRoute(route) => {
-                if let Some((family, index)) = foreign_default(route) {
+                if let Some((family, table, index)) = foreign_default(route) {
                     let name = index.and_then(|index| self.name(index));
-                    self.ready.push_back(LinkEvent::DefaultRouteAdded { family, name });
+                    self.ready.push_back(LinkEvent::DefaultRouteAdded { family, table, name });
                 }
             }
             RouteNetlinkMessage::DelRoute(route) => {
-                if let Some((family, index)) = foreign_default(route) {
+                if let Some((family, table, index)) = foreign_default(route) {
                     let name = index.and_then(|index| self.name(index));
-                    self.ready.push_back(LinkEvent::DefaultRouteRemoved { family, name });
+                    self.ready.push_back(LinkEvent::DefaultRouteRemoved { family, table, name });
                 }
             }
             _ => {}
