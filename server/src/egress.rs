@@ -3,6 +3,7 @@
 //! | file | decides |
 //! |---|---|
 //! | `health` | whether an uplink works |
+//! | `families` | whether each family of addresses works by it |
 //! | `quality`, `mos`, `grades` | whether it is good enough for a class |
 //! | `pool` | which of them new flows take |
 //! | `selection` | what that means for one family of one class, and for the flows that must leave |
@@ -25,6 +26,7 @@ mod buckets;
 mod conntrack;
 mod deal;
 mod event;
+mod families;
 mod feed;
 mod foresight;
 mod grades;
@@ -56,7 +58,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::warn;
 
-pub use event::{Event, EventKind, Reason};
+pub use event::{Event, EventKind, Order, Reason};
 pub use feed::Feed;
 pub use foresight::{Foreseen, Supposed, Supposition, foresee};
 pub use health::{Cause, State};

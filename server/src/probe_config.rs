@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use hyper::{Method, Uri};
 use shared::config::{self, Placed, Table, Wrong};
+use shared::host::Family;
 
 /// One question asked through an uplink.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -64,6 +65,20 @@ impl ProbeConfig {
         let long = table.tables("http", HttpProbe::read);
         let long = long.into_iter().map(|it| Self::Http(Box::new(it.into_inner())));
         short.into_iter().map(Placed::into_inner).chain(long).collect()
+    }
+}
+
+impl ProbeConfig {
+    /// The family of addresses that it asks by, where the configuration tells.
+    pub fn family(&self) -> Option<Family> {
+        let address = match self {
+            Self::Icmp { target } => Some(*target),
+            Self::Tcp { target } => Some(target.ip()),
+            Self::Dns(probe) => Some(probe.server.ip()),
+            Self::Http(probe) => probe.address.or_else(|| literal(&probe.url)),
+            Self::Gateway => None,
+        };
+        address.map(Family::of)
     }
 }
 
@@ -181,6 +196,11 @@ impl Display for ProbeConfig {
             Self::Http(probe) => write!(f, "{}", probe.url),
         }
     }
+}
+
+/// The address that stands in a URL in place of a name.
+fn literal(url: &Uri) -> Option<IpAddr> {
+    url.host()?.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
 /// One status, or a range of them: 200, "200-299".

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::health::{Cause, State};
 use super::quality::Breach;
+use super::uplink::Duty;
 use crate::policy::REST;
 
 /// One thing that happened.
@@ -35,6 +36,22 @@ pub enum EventKind {
         to: State,
         /// Why.
         cause: Cause,
+    },
+    /// Nothing that one family asks is answered by an uplink that otherwise works, or it is again.
+    Family {
+        /// The uplink.
+        uplink: String,
+        /// The family.
+        family: Family,
+        /// Whether it is answered.
+        works: bool,
+    },
+    /// The operator has had his way with an uplink.
+    Ordered {
+        /// The uplink.
+        uplink: String,
+        /// What it is since.
+        order: Order,
     },
     /// An uplink breaks the limits of a class, or keeps them again.
     Quality {
@@ -69,6 +86,32 @@ pub enum EventKind {
     },
 }
 
+/// What an operator makes of an uplink, by a command or by the file.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Order {
+    /// It is a new one.
+    Added,
+    /// It has another configuration.
+    Changed,
+    /// It is no more.
+    Removed,
+    /// What it may do.
+    Duty(Duty),
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Added => "added",
+            Self::Changed => "configured anew",
+            Self::Removed => "removed",
+            Self::Duty(Duty::Normal) => "in use as configured",
+            Self::Duty(Duty::Drain) => "draining",
+            Self::Duty(Duty::Off) => "switched off",
+        })
+    }
+}
+
 /// Why an uplink was chosen.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Reason {
@@ -94,6 +137,13 @@ impl fmt::Display for EventKind {
             Self::Health { uplink, from, to, cause } => {
                 write!(f, "uplink {uplink}: {from} -> {to} ({cause})")
             }
+            Self::Family { uplink, family, works: true } => {
+                write!(f, "uplink {uplink}: {family} is answered again")
+            }
+            Self::Family { uplink, family, works: false } => {
+                write!(f, "uplink {uplink}: {family} is not answered, the other family is")
+            }
+            Self::Ordered { uplink, order } => write!(f, "uplink {uplink}: {order}"),
             Self::Quality { uplink, class, breach: Some(breach) } => {
                 write!(f, "uplink {uplink} is not good enough for {class}: {breach}")
             }

@@ -9,6 +9,7 @@ use shared::status::{self, EVENTS_WAIT, Events, EventsRequest};
 use tokio::time::timeout;
 
 use super::event::{Event, EventKind};
+use super::health::State;
 use super::watch::Published;
 
 /// Reads the events of an egress; a copy reads the same ones.
@@ -71,6 +72,15 @@ fn described(event: &Event, boot: Duration) -> status::Event {
             cause: some(cause),
             ..basic("health")
         },
+        EventKind::Family { uplink, family, works } => status::Event {
+            uplink: some(uplink),
+            family: some(family),
+            to: some(if *works { &State::Up } else { &State::Down }),
+            ..basic("family")
+        },
+        EventKind::Ordered { uplink, order } => {
+            status::Event { uplink: some(uplink), to: some(order), ..basic("order") }
+        }
         EventKind::Quality { uplink, class, breach } => status::Event {
             uplink: some(uplink),
             class: some(class),
@@ -99,7 +109,7 @@ mod tests {
     use shared::host::Family;
 
     use super::super::event::{EVENTS_MAX, Reason};
-    use super::super::health::{Cause, State};
+    use super::super::health::Cause;
     use super::*;
 
     #[tokio::test]

@@ -270,13 +270,30 @@ impl Health {
 
     /// When it becomes doubtful if nothing is heard until then.
     pub(super) fn doubtful_at(&self) -> Option<Duration> {
-        let missed_at = |probe: &Probe| {
-            let usual = probe.smoothed_rtt.unwrap_or_default() + probe.rttvar * 4;
-            probe.waiting_since.map(|_| probe.heard_at + probe.gap * 3 / 2 + usual)
-        };
-        let mut missed: Vec<Duration> = self.probes.iter().filter_map(missed_at).collect();
+        let mut missed: Vec<Duration> = self.probes.iter().filter_map(Probe::missed_at).collect();
         missed.sort_unstable();
         missed.get(self.fatal() - 1).copied()
+    }
+
+    /// When one probe will have missed an answer.
+    pub(super) fn missed_at(&self, probe: usize) -> Option<Duration> {
+        self.probes.get(probe)?.missed_at()
+    }
+
+    /// Whether one probe has failed.
+    pub(super) fn has_failed(&self, probe: usize, now: Duration) -> bool {
+        self.fails_at(probe).is_some_and(|at| now >= at)
+    }
+
+    /// When one probe fails without another answer; none while nothing was asked.
+    pub(super) fn fails_at(&self, probe: usize) -> Option<Duration> {
+        self.probes.get(probe)?.fails_at(&self.rules)
+    }
+
+    /// Whether one probe was answered often enough to be trusted.
+    pub(super) fn rises(&self, probe: usize) -> bool {
+        let risen = |probe: &Probe| probe.successes >= self.rules.rise.max(1);
+        self.probes.get(probe).is_some_and(risen)
     }
 
     /// When silence becomes a failure, of an uplink that works.

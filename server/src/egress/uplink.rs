@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::buckets::WHOLE;
 use super::event::EventKind;
+use super::families::Families;
 use super::grades::Grades;
 use super::health::{Health, Rules, State, Transition};
 use super::mark::UplinkMark;
@@ -24,6 +25,7 @@ use crate::uplink_config::UplinkConfig;
 pub(super) struct Uplink {
     pub(super) config: UplinkConfig,
     pub(super) health: Health,
+    families: Families,
     pub(super) grades: Grades,
     pub(super) duty: Duty,
     pub(super) standing: Option<Standing>,
@@ -61,6 +63,7 @@ impl Uplink {
     ) -> Self {
         Self {
             health: health(&config),
+            families: Families::new(&config),
             grades: Grades::new(&config),
             duty: Duty::Normal,
             standing: None,
@@ -90,6 +93,7 @@ impl Uplink {
             // One that was down has to prove itself, however it is asked.
             let was_down = self.health.state() == State::Down;
             self.health = health(&self.config);
+            self.families = Families::new(&self.config);
             if was_down {
                 self.health.begin_down();
             }
@@ -159,6 +163,7 @@ impl Uplink {
         };
         let mut events: Vec<EventKind> =
             transition.map(|it| self.turn(at, it)).into_iter().collect();
+        events.extend(self.judge_families(at));
         if self.health.state() == State::Up {
             events.extend(self.grades.judge(at, &self.config, policies));
         }
@@ -172,16 +177,35 @@ impl Uplink {
     }
 
     /// Draws conclusions from the time that has passed.
-    pub(super) fn on_time(&mut self, now: Duration) -> Option<EventKind> {
-        let transition = self.health.handle_timeout(now)?;
-        Some(self.turn(now, transition))
+    pub(super) fn on_time(&mut self, now: Duration) -> Vec<EventKind> {
+        let transition = self.health.handle_timeout(now);
+        let mut events: Vec<EventKind> =
+            transition.map(|it| self.turn(now, it)).into_iter().collect();
+        events.extend(self.judge_families(now));
+        events
+    }
+
+    fn judge_families(&mut self, now: Duration) -> Vec<EventKind> {
+        // An uplink that is down has lost both.
+        if self.health.state() != State::Up {
+            return Vec::new();
+        }
+        let changed = self.families.update(now, &self.health).into_iter();
+        changed
+            .map(|(family, works)| EventKind::Family {
+                uplink: self.config.name.clone(),
+                family,
+                works,
+            })
+            .collect()
     }
 
     /// When to look again without a report.
     pub(super) fn poll_timeout(&self, now: Duration, slow_start: Duration) -> Option<Duration> {
         let next = self.ramp(now, slow_start).zip(self.returned_at);
         let next = next.map(|(steps, at)| at + slow_start * (steps + 1) / STEPS);
-        self.health.poll_timeout().into_iter().chain(next).min()
+        let families = self.families.poll_timeout(&self.health);
+        self.health.poll_timeout().into_iter().chain(next).chain(families).min()
     }
 
     /// What it is worth for some traffic of one family.
@@ -196,12 +220,14 @@ impl Uplink {
         let open = self.duty != Duty::Off
             && self.config.admits(class)
             && self.standing.as_ref().is_some_and(|it| it.carrier == Carrier::Up);
+        let doubtful =
+            self.health.is_doubtful(now) || self.families.is_doubtful(family, now, &self.health);
         let after_all = if self.duty == Duty::Drain { DRAINED_TIER } else { 0 };
         Candidate {
             tier: u16::from(self.config.tier) + after_all,
             cost: self.config.cost,
-            state: self.health.state(),
-            trust: if self.health.is_doubtful(now) { Trust::Doubtful } else { Trust::Fresh },
+            state: if self.families.works(family) { self.health.state() } else { State::Down },
+            trust: if doubtful { Trust::Doubtful } else { Trust::Fresh },
             route: if open { self.ways[family as usize] } else { Way::None },
             fit: if self.grades.breach(policy).is_some() { Fit::Breaks } else { Fit::Keeps },
             part: self.part(now, slow_start),
@@ -213,7 +239,7 @@ impl Uplink {
     pub(super) fn works(&self, family: Family) -> bool {
         let carrier = self.standing.as_ref().is_some_and(|it| it.carrier == Carrier::Up);
         let open = self.duty != Duty::Off && carrier && self.ways[family as usize] == Way::Open;
-        open && self.health.state() != State::Down
+        open && self.health.state() != State::Down && self.families.works(family)
     }
 
     /// How much of its weight counts: a line that has just come back is not flooded.

@@ -256,7 +256,7 @@ impl Watch {
 
     fn on_time(&mut self, now: Duration) {
         for at in 0..self.uplinks.len() {
-            if let Some(event) = self.uplinks[at].on_time(now) {
+            for event in self.uplinks[at].on_time(now) {
                 self.record(event);
             }
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use engine::Class;
-use hawser_server::egress::{Duty, State};
+use hawser_server::egress::{Duty, Event, EventKind, State};
 use hawser_server::egress_config::EgressConfig;
 use hawser_server::policy::{Choose, Key, Policy};
 use hawser_server::uplink_config::UplinkConfig;
@@ -89,6 +89,13 @@ fn uplinks_come_and_go_and_only_the_flows_of_those_that_go_notice() {
     let mut new: Vec<Flow> = (0..80).map(|_| lab.flow("203.0.113.9:4000")).collect();
     let first = count(&ask(&mut new), "isp1");
     assert!((58..=79).contains(&first), "seven of eight: {first} of 80");
+    let order = |event: Event| match event.kind {
+        EventKind::Ordered { .. } => Some(event.kind.to_string()),
+        _ => None,
+    };
+    let orders: Vec<String> = egress.events().into_iter().filter_map(order).collect();
+    let expected = ["uplink c: added", "uplink c: removed", "uplink a: configured anew"];
+    assert_eq!(orders, expected);
     egress.stop();
 }
 

@@ -171,6 +171,37 @@ fn after_a_failover_no_flow_is_left_at_the_failed_uplink() {
     egress.stop();
 }
 
+#[test]
+fn a_family_that_an_uplink_has_lost_takes_another_one_and_the_other_stays() {
+    if !inside("outages::a_family_that_an_uplink_has_lost_takes_another_one_and_the_other_stays") {
+        return;
+    }
+    let lab = Lab::new();
+    let both = |name, interface, tier| {
+        let targets = ["203.0.113.9", "2001:db8:ffff::9"];
+        let probes = targets.map(|it| ProbeConfig::Icmp { target: it.parse().unwrap() }).to_vec();
+        UplinkConfig { probes, ..uplink(name, interface, tier) }
+    };
+    let egress = lab.start(vec![both("a", "wan1", 1), both("b", "wan2", 2)]);
+    egress.await_all_healthy();
+    let [mut v4, mut v6] = lab.flows();
+    let before = v4.ask_until("isp1");
+    v6.ask_until("isp1");
+
+    lab.isp1.run("nft add table inet cut; nft add chain inet cut in \"{ type filter hook input priority 0; }\"; \
+                  nft add rule inet cut in ip6 daddr 2001:db8:ffff::9 drop");
+    v6.ask_until("isp2");
+    assert_eq!(v4.ask_until_answered(), before, "the same flow");
+    assert_eq!(lab.flow("203.0.113.9:4000").ask_until_answered().provider, "isp1");
+    assert_eq!(failures(&egress), 0);
+
+    lab.isp1.run("nft delete table inet cut");
+    eventually("IPv6 leaves by a again", Duration::from_secs(20), || {
+        (lab.flow("[2001:db8:ffff::9]:4000").ask()?.provider == "isp1").then_some(())
+    });
+    egress.stop();
+}
+
 /// Complaint 9 of the test plan: a line that is slower than its probes are frequent is not dead.
 #[test]
 fn a_line_that_is_slower_than_its_probes_is_alive() {

@@ -47,7 +47,7 @@ pub struct Event {
     pub seq: u64,
     /// When, in seconds since 1970, to the millisecond.
     pub time: f64,
-    /// What: `health`, `quality`, `active` or `flushed`.
+    /// What: `health`, `family`, `order`, `quality`, `active` or `flushed`.
     pub kind: String,
     /// The uplink.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -106,6 +106,12 @@ impl Probe {
         }
     }
 
+    /// When an answer will be later than usual; none while nothing was asked.
+    pub(super) fn missed_at(&self) -> Option<Duration> {
+        let usual = self.smoothed_rtt.unwrap_or_default() + self.rttvar * 4;
+        self.waiting_since.map(|_| self.heard_at + self.gap * 3 / 2 + usual)
+    }
+
     /// When it is a failure without another answer; none while nothing was asked.
     pub(super) fn fails_at(&self, rules: &Rules) -> Option<Duration> {
         if self.failures >= rules.fall.max(1) {

@@ -228,11 +228,12 @@ impl Watch {
     pub(super) fn record(&self, kind: EventKind) {
         let serious = match &kind {
             EventKind::Health { to, .. } => *to == State::Down,
+            EventKind::Family { works, .. } => !works,
             EventKind::Quality { breach, .. } => breach.is_some(),
             EventKind::Active { reason, .. } => {
                 matches!(reason, Reason::FailOpen | Reason::NoneLeft)
             }
-            EventKind::Flushed { .. } => false,
+            EventKind::Flushed { .. } | EventKind::Ordered { .. } => false,
         };
         if serious {
             warn!("{kind}");

@@ -4,6 +4,7 @@
 use anyhow::Result;
 
 use super::super::buckets::{Buckets, Member};
+use super::super::event::{EventKind, Order};
 use super::super::mark::{self, UplinkMark};
 use super::super::nat::{Elements, Table};
 use super::super::routing::{Routing, fence};
@@ -37,6 +38,7 @@ impl Watch {
         self.buckets = Buckets::new(&members(&config.uplinks));
         self.reweighed = true;
         self.slow_start = config.slow_start;
+        self.record_orders(&config.uplinks);
         let places = self.replace_uplinks(config.uplinks, newcomers);
         let nothing = Elements::default();
         self.redraw |= table.create(&nothing) != self.table.create(&nothing);
@@ -66,7 +68,24 @@ impl Watch {
             anyhow::bail!("there is no uplink \"{name}\"");
         };
         uplink.duty = duty;
+        self.record(EventKind::Ordered { uplink: name.to_owned(), order: Order::Duty(duty) });
         self.adapt().await
+    }
+
+    /// Tells what another configuration makes of each uplink.
+    fn record_orders(&self, configs: &[UplinkConfig]) {
+        let tell = |config: &UplinkConfig, order| {
+            self.record(EventKind::Ordered { uplink: config.name.clone(), order });
+        };
+        for config in configs {
+            match self.uplinks.iter().find(|uplink| uplink.config.name == config.name) {
+                None => tell(config, Order::Added),
+                Some(uplink) if uplink.config != *config => tell(config, Order::Changed),
+                Some(_) => {}
+            }
+        }
+        let is_gone = |uplink: &&Uplink| configs.iter().all(|it| it.name != uplink.config.name);
+        self.uplinks.iter().filter(is_gone).for_each(|it| tell(&it.config, Order::Removed));
     }
 
     /// Routing tables for those that were not there before.
