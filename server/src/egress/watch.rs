@@ -7,7 +7,10 @@ mod shape;
 mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -219,9 +222,12 @@ impl Watch {
         let mut matters = first.as_ref().is_none_or(|event| self.matters(event));
         for _ in 0..LINK_EVENTS_MAX {
             let Some(links) = &mut self.links else { break };
-            let Ok(Some(event)) = tokio::time::timeout(Duration::ZERO, links.next()).await else {
-                break;
+            // Asked once, without waiting: a timer takes a millisecond, and events follow each other.
+            let now = {
+                let mut next = pin!(links.next());
+                poll_fn(|context| Poll::Ready(next.as_mut().poll(context))).await
             };
+            let Poll::Ready(Some(event)) = now else { break };
             matters |= self.matters(&event);
         }
         if matters { Waking::Links } else { Waking::Nothing }
