@@ -1,13 +1,13 @@
 //! Whether each family of addresses works by an uplink, where probes tell them apart.
 //!
 //! An uplink whose probes ask by both families may lose one of them: what leaves by that one takes
-//! another uplink, the rest stays. Where all probes ask by one family, their verdict is of the uplink.
+//! another uplink, the rest stays. Where they don't ask by both, their verdict is of the uplink.
 
 use std::time::Duration;
 
 use shared::host::Family;
 
-use super::health::Health;
+use super::health::{Health, State};
 use crate::uplink_config::UplinkConfig;
 
 /// What is known of the families of one uplink.
@@ -28,10 +28,8 @@ impl Families {
             own.map(|(at, _)| at).collect::<Vec<_>>()
         };
         let mut probes = Family::ALL.map(of);
-        for own in &mut probes {
-            if own.len() == config.probes.len() {
-                own.clear();
-            }
+        if probes.iter().any(Vec::is_empty) {
+            probes.iter_mut().for_each(Vec::clear);
         }
         Self { probes, failing_at: [None; 2] }
     }
@@ -72,8 +70,11 @@ impl Families {
         changed
     }
 
-    /// When a family that works will have failed without another answer.
+    /// When a family that works will have failed without another answer, of an uplink that works.
     pub(super) fn poll_timeout(&self, health: &Health) -> Option<Duration> {
+        if health.state() != State::Up {
+            return None;
+        }
         let fails_at = |family: Family| {
             let own = self.probes[family as usize].iter().map(|at| health.fails_at(*at));
             own.collect::<Option<Vec<Duration>>>()?.into_iter().max()
@@ -123,11 +124,28 @@ mod tests {
     #[test]
     fn where_all_probes_are_of_one_family_nothing_is_said_of_it() {
         let (mut health, mut families) = of(&["2001:db8::1", "2001:db8::2"]);
-        health.on_sent(ms(0), 0);
-        health.on_sent(ms(0), 1);
+        for probe in 0..2 {
+            health.on_sent(ms(0), probe);
+            health.on_answer(ms(1), probe, ms(1));
+            health.on_sent(ms(50), probe);
+        }
 
         assert_eq!(families.update(ms(60_000), &health), []);
         assert!(families.works(Family::V6));
+        assert_eq!(families.poll_timeout(&health), None);
+    }
+
+    #[test]
+    fn an_uplink_that_is_down_waits_for_no_family() {
+        let (mut health, families) = of(&["192.0.2.1", "2001:db8::1"]);
+        for probe in 0..2 {
+            health.on_sent(ms(0), probe);
+            health.on_answer(ms(1), probe, ms(1));
+            health.on_sent(ms(50), probe);
+        }
+        assert!(families.poll_timeout(&health).is_some());
+
+        assert!(health.handle_timeout(ms(1000)).is_some_and(|it| it.to == State::Down));
         assert_eq!(families.poll_timeout(&health), None);
     }
 

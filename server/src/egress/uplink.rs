@@ -260,6 +260,7 @@ impl Uplink {
             self.returned_at = Some(now);
             // What was lost while it was down says nothing of what it is now.
             self.grades = Grades::new(&self.config);
+            self.families = Families::new(&self.config);
         }
         EventKind::Health { uplink: self.config.name.clone(), from, to, cause }
     }

@@ -191,7 +191,8 @@ impl Watch {
         let timeouts =
             self.uplinks.iter().filter_map(|uplink| uplink.poll_timeout(now, self.slow_start));
         let looks = self.uplinks.iter().filter_map(|uplink| self.traffic.looks_at(uplink));
-        let publish_at = self.unpublished.then_some(self.published_at + PUBLISHED_EVERY);
+        let publishes = self.unpublished && self.retry_at.is_none();
+        let publish_at = publishes.then_some(self.published_at + PUBLISHED_EVERY);
         let others = self.retry_at.into_iter().chain(self.census.due_at()).chain(publish_at);
         let wake_at = timeouts.chain(looks).chain(others).fold(self.audit_at, Duration::min);
         let sleep = wake_at.saturating_sub(now);
