@@ -204,7 +204,7 @@ pub(super) async fn interface_beside(netlink: &Netlink, to: IpAddr) -> Result<Op
     let request = RouteNetlinkMessage::GetRoute(message);
     let found = netlink
         .ask(&format!("find the route to {to}"), request, |message| match message {
-            RouteNetlinkMessage::NewRoute(route) if is_direct(&route.attributes) => {
+            RouteNetlinkMessage::NewRoute(route) if is_direct(&route.attributes, to) => {
                 oif(&route.attributes)
             }
             _ => None,
@@ -298,9 +298,13 @@ pub(super) fn foreign_default(message: &RouteMessage) -> Option<(Family, u32, Op
 }
 
 /// Whether packets reach their destination without a router.
-fn is_direct(attributes: &[RouteAttribute]) -> bool {
-    let routed =
-        |it: &RouteAttribute| matches!(it, RouteAttribute::Gateway(_) | RouteAttribute::Via(_));
+fn is_direct(attributes: &[RouteAttribute], to: IpAddr) -> bool {
+    let routed = |it: &RouteAttribute| match it {
+        // Of a router that is reached through itself, as on hosts without a prefix.
+        RouteAttribute::Gateway(gateway) => ip(gateway) != Some(to),
+        RouteAttribute::Via(_) => true,
+        _ => false,
+    };
     !attributes.iter().any(routed)
 }
 
