@@ -16,7 +16,7 @@ use shared::{
     },
     driver::{self, Command, Driver, DriverEvent},
     exit::Error,
-    host::{Carrier, HostState, LinkEvent, LinkWatch},
+    host::{Carrier, HostState, LinkEvent, LinkWatch, Route},
     metrics::MetricsPage,
     ready,
     signals::Signals,
@@ -309,6 +309,9 @@ impl Client {
     }
 
     async fn on_link(&mut self, event: LinkEvent) -> Result<(), Error> {
+        if event.is_elsewhere([Route::MAIN]) {
+            return Ok(());
+        }
         let told = clock::since_boot();
         let lost_carrier = |event: &LinkEvent| {
             let down = matches!(event, LinkEvent::Carrier { carrier: Carrier::Down, .. });

@@ -75,7 +75,7 @@ impl ProbeConfig {
             Self::Icmp { target } => Some(*target),
             Self::Tcp { target } => Some(target.ip()),
             Self::Dns(probe) => Some(probe.server.ip()),
-            Self::Http(probe) => probe.address.or_else(|| literal(&probe.url)),
+            Self::Http(probe) => probe.literal(),
             Self::Gateway => None,
         };
         address.map(Family::of)
@@ -83,6 +83,17 @@ impl ProbeConfig {
 }
 
 impl HttpProbe {
+    /// The host of the URL, without the brackets of an IPv6 address.
+    pub fn host(&self) -> &str {
+        let host = self.url.host().unwrap_or_default();
+        host.trim_start_matches('[').trim_end_matches(']')
+    }
+
+    /// Who is asked, where no name has to be looked up for that.
+    pub fn literal(&self) -> Option<IpAddr> {
+        self.address.or_else(|| self.host().parse().ok())
+    }
+
     /// `GET` of this address, which succeeds with a status of 200 to 299.
     fn get(url: Uri) -> Self {
         Self {
@@ -198,11 +209,6 @@ impl Display for ProbeConfig {
     }
 }
 
-/// The address that stands in a URL in place of a name.
-fn literal(url: &Uri) -> Option<IpAddr> {
-    url.host()?.trim_start_matches('[').trim_end_matches(']').parse().ok()
-}
-
 /// One status, or a range of them: 200, "200-299".
 struct Statuses(RangeInclusive<u16>);
 
@@ -241,7 +247,7 @@ fn usable(ip: IpAddr) -> bool {
 }
 
 const SHORT_FORMS: &str = "write \"icmp 192.0.2.1\", \"tcp 192.0.2.1:443\", \
-                           \"dns 192.0.2.53 example.net\" \"gateway\" or \"https://example.net/\"";
+                           \"dns 192.0.2.53 example.net\", \"gateway\" or \"https://example.net/\"";
 static METHODS: [(&str, Method); 2] = [("GET", Method::GET), ("HEAD", Method::HEAD)];
 const STATUSES_MAX: usize = 16;
 /// RFC 1035, section 4.2.

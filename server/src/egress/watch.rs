@@ -78,9 +78,8 @@ pub(super) struct Watch {
     pub(super) candidates: Vec<Vec<Candidate>>,
     /// Whether something else has changed that the kernel is to follow.
     pub(super) changed: bool,
-    /// When the status was made last, and whether there is something newer.
-    pub(super) published_at: Duration,
-    pub(super) unpublished: bool,
+    /// When to show what is newer than the status.
+    pub(super) publish_at: Option<Duration>,
     pub(super) buckets: Buckets,
     pub(super) slow_start: Duration,
     /// How many sources each uplink has, where they are dealt out: when they were counted, and by
@@ -101,6 +100,8 @@ pub(super) struct Watch {
     /// Interfaces with a default route, where no uplinks are configured.
     pub(super) plain_exits: BTreeSet<String>,
     pub(super) links: Option<LinkWatch>,
+    /// Whether what has no mark is kept from the host's default routes.
+    pub(super) fenced: bool,
     /// When to see whether the table is still there.
     pub(super) audit_at: Duration,
     /// When to look at everything again, after something went wrong.
@@ -155,8 +156,7 @@ impl Watch {
                 self.look_again().await;
             }
             // News don't wait for what went wrong before.
-            let news = self.candidates(now) != self.candidates;
-            if (news || !waits)
+            if (!waits || self.candidates(now) != self.candidates)
                 && let Err(error) = self.adapt().await
             {
                 self.try_again(&error);
@@ -178,7 +178,7 @@ impl Watch {
             self.census.begin(clock::since_boot());
         }
         // Before the table, so that it ends after it.
-        fence(&self.host, &self.table.tun, self.table.chooses).await?;
+        self.fence().await?;
         let script = self.table.create(&self.elements);
         self.host.nft(&self.table.name, &script).await?;
         self.look().await?;
@@ -191,8 +191,7 @@ impl Watch {
         let timeouts =
             self.uplinks.iter().filter_map(|uplink| uplink.poll_timeout(now, self.slow_start));
         let looks = self.uplinks.iter().filter_map(|uplink| self.traffic.looks_at(uplink));
-        let publishes = self.unpublished && self.retry_at.is_none();
-        let publish_at = publishes.then_some(self.published_at + PUBLISHED_EVERY);
+        let publish_at = self.publish_at.filter(|_| self.retry_at.is_none());
         let others = self.retry_at.into_iter().chain(self.census.due_at()).chain(publish_at);
         let wake_at = timeouts.chain(looks).chain(others).fold(self.audit_at, Duration::min);
         let sleep = wake_at.saturating_sub(now);
@@ -236,14 +235,8 @@ impl Watch {
 
     /// Whether an uplink may stand elsewhere after that.
     fn matters(&self, event: &LinkEvent) -> bool {
-        match event {
-            LinkEvent::DefaultRouteAdded { table, .. }
-            | LinkEvent::DefaultRouteRemoved { table, .. } => {
-                *table == Route::MAIN
-                    || self.uplinks.iter().any(|it| it.config.table == Some(*table))
-            }
-            _ => true,
-        }
+        let named = self.uplinks.iter().filter_map(|uplink| uplink.config.table);
+        !event.is_elsewhere(named.chain([Route::MAIN]))
     }
 
     fn take_reports(&mut self) {
@@ -285,6 +278,7 @@ impl Watch {
     /// Looks where each uplink stands, and opens what leads out there.
     async fn look(&mut self) -> Result<()> {
         self.changed = true;
+        self.fence().await?;
         let configs = self.uplinks.iter().map(|uplink| &uplink.config);
         let around = Surroundings::look(self.host.netlink(), configs).await?;
         if !self.table.chooses {
@@ -310,6 +304,16 @@ impl Watch {
         }
         self.shape().await;
         looked
+    }
+
+    /// Keeps what has no mark from the host's default routes, where uplinks are chosen.
+    async fn fence(&mut self) -> Result<()> {
+        let closed = self.table.chooses;
+        if self.fenced != closed {
+            fence(&self.host, &self.table.tun, closed).await?;
+            self.fenced = closed;
+        }
+        Ok(())
     }
 
     /// Sees, from time to time, whether another program has emptied the table.

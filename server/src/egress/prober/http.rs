@@ -1,7 +1,7 @@
 //! A request to a web server.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -71,7 +71,7 @@ impl Target {
             None => self.request(stream).await?,
             Some(tls) => {
                 let tls = tls.clone().map_err(Failure::Answer)?;
-                let name = ServerName::try_from(self.host().to_owned())
+                let name = ServerName::try_from(self.probe.host().to_owned())
                     .map_err(|_| Failure::Answer(Cause::CertificateOfAnother))?;
                 let stream = TlsConnector::from(tls).connect(name, stream).await;
                 let stream = stream.map_err(|error| Failure::Answer(trust::cause(&error)))?;
@@ -132,8 +132,7 @@ impl Target {
     async fn address(&self, binding: &Binding) -> Result<SocketAddr, Failure> {
         let secure = self.tls.is_some();
         let port = self.probe.url.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        let literal = self.probe.address.or_else(|| self.host().parse::<IpAddr>().ok());
-        if let Some(address) = literal {
+        if let Some(address) = self.probe.literal() {
             return Ok(SocketAddr::new(address, port));
         }
         let addresses = self.resolve(port).await;
@@ -155,19 +154,13 @@ impl Target {
             (resolved.addresses.clone(), stale)
         };
         if known.is_empty() {
-            return look_up(&self.resolved, self.host(), port).await;
+            return look_up(&self.resolved, self.probe.host(), port).await;
         }
         if stale {
-            let (resolved, host) = (Arc::clone(&self.resolved), self.host().to_owned());
+            let (resolved, host) = (Arc::clone(&self.resolved), self.probe.host().to_owned());
             tokio::spawn(async move { look_up(&resolved, &host, port).await });
         }
         known
-    }
-
-    /// The host of the URL, without the brackets of an IPv6 address.
-    fn host(&self) -> &str {
-        let host = self.probe.url.host().unwrap_or_default();
-        host.trim_start_matches('[').trim_end_matches(']')
     }
 }
 

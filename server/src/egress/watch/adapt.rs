@@ -36,8 +36,8 @@ impl Watch {
         let now = clock::since_boot();
         let candidates = self.candidates(now);
         if !self.changed && candidates == self.candidates {
-            self.unpublished = true;
-            if now >= self.published_at + PUBLISHED_EVERY {
+            let publish_at = *self.publish_at.get_or_insert(now + PUBLISHED_EVERY);
+            if now >= publish_at {
                 self.publish();
             }
             return Ok(());
@@ -245,8 +245,7 @@ impl Watch {
     }
 
     fn publish(&mut self) {
-        self.published_at = clock::since_boot();
-        self.unpublished = false;
+        self.publish_at = None;
         let uplinks = self.uplinks.iter().enumerate();
         let uplinks = uplinks
             .map(|(at, uplink)| {

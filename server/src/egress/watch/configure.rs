@@ -7,7 +7,7 @@ use super::super::buckets::{Buckets, Member};
 use super::super::event::{EventKind, Order};
 use super::super::mark::{self, UplinkMark};
 use super::super::nat::{Elements, Table};
-use super::super::routing::{Routing, fence};
+use super::super::routing::Routing;
 use super::super::selection::Selection;
 use super::super::uplink::{Duty, Uplink};
 use super::super::{conntrack, refuse_impossible};
@@ -46,9 +46,7 @@ impl Watch {
         // From here on it is the configuration in force, and what goes wrong is tried again.
         let looked = self.look().await;
         self.on_time(clock::since_boot());
-        let adapted = self.adapt().await;
-        let fenced = fence(&self.host, &self.table.tun, self.table.chooses).await;
-        if let Err(error) = looked.and(adapted).and(fenced) {
+        if let Err(error) = looked.and(self.adapt().await) {
             self.try_again(&error);
         }
         Ok(())

@@ -217,6 +217,18 @@ impl LinkWatch {
     }
 }
 
+impl LinkEvent {
+    /// Whether it is about a default route that stands in none of these tables.
+    pub fn is_elsewhere(&self, tables: impl IntoIterator<Item = u32>) -> bool {
+        match self {
+            Self::DefaultRouteAdded { table, .. } | Self::DefaultRouteRemoved { table, .. } => {
+                !tables.into_iter().any(|it| it == *table)
+            }
+            _ => false,
+        }
+    }
+}
+
 impl fmt::Debug for LinkWatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LinkWatch").field("known", &self.known).finish_non_exhaustive()
