@@ -222,7 +222,7 @@ mod tests {
         assert_eq!(
             fast.explain_limits(),
             ["class real-time on uplink a: latency 150ms, jitter 30ms, loss 1%; known after: \
-                 delay 0.3s, 20% loss 0.3s, loss just above its limit 10.0s"]
+                 delay 0.3s, 20% loss 0.4s, loss just above its limit 5.0s"]
         );
     }
 

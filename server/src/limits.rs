@@ -91,8 +91,11 @@ impl KnownAfter {
         let delays = limits.latency.is_some() || limits.jitter.is_some() || limits.mos.is_some();
         Self {
             delay: delays.then(|| span(gap).max(too_late) + gap * 2),
-            // The first of five lost ones, and the four that make it certain.
-            heavy_loss: limits.loss.map(|_| (gap * 5 + hurried * 20).max(span(gap)) + gap * 2),
+            // Each fifth is lost: the first one, four that make it certain, and one behind the span of
+            // what may be over.
+            heavy_loss: limits
+                .loss
+                .map(|_| gap * 5 + (hurried * 20).max(span(gap) + hurried * 5) + gap * 2),
             small_loss: limits.loss.map(|loss| gap * questions_for(loss) as u32),
         }
     }
@@ -156,9 +159,9 @@ impl FromStr for Percent {
 /// Questions that are kept: a loss of one in two hundred shows in a thousand.
 pub(crate) const QUESTIONS_MAX: usize = 1024;
 /// What is over sooner moves nothing.
-const OUTAGE: Duration = Duration::from_millis(260);
+const OUTAGE: Duration = Duration::from_millis(255);
 /// The same, in questions.
-const OUTAGE_QUESTIONS: u32 = 14;
+const OUTAGE_QUESTIONS: u32 = 12;
 /// No line is steadier or nearer than that by itself.
 const DELAY_MIN: Duration = Duration::from_millis(1);
 const DELAY_MAX: Duration = Duration::from_secs(10);

@@ -174,10 +174,10 @@ impl UplinkConfig {
     }
 
     /// Time from one question of a probe to the next. An echo costs nobody anything and is asked for
-    /// twice in an interval, which tells twice as well when an outage began.
+    /// twice in an interval, which tells twice as well when an outage or a loss began.
     pub fn pause(&self, probe: &ProbeConfig) -> Duration {
         match probe {
-            ProbeConfig::Icmp { .. } => (self.interval / 2).max(self.interval.min(ECHO_PAUSE_MIN)),
+            ProbeConfig::Icmp { .. } => (self.interval / 2).max(ECHO_PAUSE_MIN),
             _ => self.interval,
         }
     }
@@ -191,7 +191,7 @@ impl UplinkConfig {
     /// The time from one question to the next while an answer is missing.
     pub fn hurried_gap(&self) -> Duration {
         let echoes = self.probes.iter().any(|probe| matches!(probe, ProbeConfig::Icmp { .. }));
-        if echoes { (self.gap() / 2).max(ECHO_HURRIED) } else { self.interval }
+        if echoes { (self.gap() / 2).max(ECHO_PAUSE_MIN) } else { self.interval }
     }
 
     /// Whether the other one is probed in the same way, on the same interface.
@@ -272,10 +272,8 @@ const LABELS_MAX: usize = 16;
 const INTERVAL_MIN: Duration = Duration::from_millis(10);
 /// What no connection tracking of a host holds.
 const FLOWS_MAX: u32 = 10_000_000;
-/// While an answer is missing, an echo is asked for no more often.
-pub(crate) const ECHO_HURRIED: Duration = Duration::from_millis(10);
-/// Fifty echoes a second are enough.
-const ECHO_PAUSE_MIN: Duration = Duration::from_millis(20);
+/// An echo is asked for no more often, not even while an answer is missing.
+pub(crate) const ECHO_PAUSE_MIN: Duration = Duration::from_millis(10);
 const INTERVAL_MAX: Duration = Duration::from_secs(3600);
 /// A dead uplink is left within three of them, and no target minds five echo requests a second.
 const INTERVAL_DEFAULT: Duration = Duration::from_millis(200);

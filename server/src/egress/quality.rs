@@ -162,8 +162,14 @@ impl Quality {
         let asked = |(place, question): (usize, &Question)| {
             let fate = match question.rtt {
                 Some(rtt) => Fate::Answered(rtt),
+                // Few lines let answers overtake each other, and then not by much.
+                None if last_answered.is_some_and(|last| last > place) => {
+                    if now < question.sent_at + due / 2 {
+                        return None;
+                    }
+                    Fate::Lost
+                }
                 None if now < question.sent_at + due => return None,
-                None if last_answered.is_some_and(|last| last > place) => Fate::Lost,
                 None => Fate::Overdue,
             };
             Some(Asked { at: question.sent_at, fate })

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::uplink_config::ECHO_HURRIED as HURRIED;
+use crate::uplink_config::ECHO_PAUSE_MIN as HURRIED;
 
 /// The next question of one probe.
 #[derive(Debug)]
