@@ -69,9 +69,10 @@ pub use uplink::Duty;
 use crate::egress_config::{EgressConfig, UPLINKS_MAX};
 use crate::uplink_config::UplinkConfig;
 use buckets::Buckets;
+use mark::UplinkMark;
 use nat::{Elements, Table};
 use nfnetlink::Netfilter;
-use prober::REPORTS_MAX;
+use prober::{REPORTS_MAX, Report};
 use routing::Routing;
 use uplink::Uplink;
 use watch::{COMMANDS_MAX, Census, Command, Published, Traffic, Watch};
@@ -201,26 +202,18 @@ impl Egress {
         let host = host.scope("egress");
         // Followed from before the first look, so that no change falls between them.
         let links = host.netlink().watch().await?;
-        let marks = mark::free_marks(host.netlink(), uplinks.len() + 1).await?;
-        let (nowhere, marks) = marks.split_last().context("there is one mark more than uplinks")?;
         let (reports_in, reports) = mpsc::channel(REPORTS_MAX);
         let (commands_in, commands) = mpsc::channel(COMMANDS_MAX);
         let published = Arc::new(Mutex::new(Published::default()));
-        let mut standing = Vec::with_capacity(uplinks.len());
         let buckets = Buckets::new(&watch::members(&uplinks));
         let chooses = !uplinks.is_empty();
-        for (config, mark) in uplinks.into_iter().zip(marks) {
-            let routing = Routing::lay(&host, *mark, &tun).await?;
-            standing.push(Uplink::new(config, routing, host.netlink().clone(), reports_in.clone()));
-        }
-        // Even without uplinks, which may come: its mark must not be taken by one of them.
-        routing::lay_nowhere(&host, *nowhere, &tun).await?;
+        let (uplinks, nowhere) = lay_uplinks(&host, uplinks, &tun, &reports_in).await?;
         enable_forwarding(&host, &tun).await?;
         let mut watch = Watch {
             table: Table {
                 name: format!("hawser-{}", host.name()),
                 tun: tun.clone(),
-                nowhere: *nowhere,
+                nowhere,
                 between_clients,
                 chooses,
                 policies,
@@ -240,7 +233,7 @@ impl Egress {
             fenced: false,
             audit_at: Duration::ZERO,
             traffic: Traffic::new(believe_traffic),
-            uplinks: standing,
+            uplinks,
             gone: Vec::new(),
             redraw: false,
             reweighed: false,
@@ -253,6 +246,7 @@ impl Egress {
             elements: Elements::default(),
             plain_exits: BTreeSet::new(),
             links: Some(links),
+            looking: None,
             retry_at: None,
         };
         watch.begin().await?;
@@ -264,6 +258,25 @@ impl Egress {
     fn published(&self) -> std::sync::MutexGuard<'_, Published> {
         self.published.lock().unwrap_or_else(|broken| broken.into_inner())
     }
+}
+
+/// Gives each uplink its mark and its table. Returns the mark of what no uplink is left for, too.
+async fn lay_uplinks(
+    host: &HostState,
+    configs: Vec<UplinkConfig>,
+    tun: &str,
+    reports: &mpsc::Sender<Report>,
+) -> Result<(Vec<Uplink>, UplinkMark)> {
+    let marks = mark::free_marks(host.netlink(), configs.len() + 1).await?;
+    let (nowhere, marks) = marks.split_last().context("there is one mark more than uplinks")?;
+    let mut uplinks = Vec::with_capacity(configs.len());
+    for (config, mark) in configs.into_iter().zip(marks) {
+        let routing = Routing::lay(host, *mark, tun).await?;
+        uplinks.push(Uplink::new(config, routing, host.netlink().clone(), reports.clone()));
+    }
+    // Even without uplinks, which may come: its mark must not be taken by one of them.
+    routing::lay_nowhere(host, *nowhere, tun).await?;
+    Ok((uplinks, *nowhere))
 }
 
 /// Commands that let packets of the tunnel through firewalls of others. Only advice: an nft that

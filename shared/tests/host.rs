@@ -89,7 +89,8 @@ fn a_scope_is_undone_alone_and_a_change_alone_too() {
         host.add_route(one.clone()).await.unwrap();
         part.add_routes([two.clone(), three.clone()]).await.unwrap();
         let ours = async || {
-            let routes = host.netlink().routes(Family::V4, |route| route.protocol == 72).await;
+            let routes =
+                host.netlink().routes(Family::V4, None, |route| route.protocol == 72).await;
             routes.unwrap().into_iter().map(|route| route.destination).collect::<Vec<_>>()
         };
 
@@ -280,6 +281,27 @@ fn what_happens_to_links_is_told() {
         let index = netlink.interface("wan3").await.unwrap().index;
         let (name, carrier) = ("wan3".to_owned(), Carrier::Down);
         await_event(&mut watch, &LinkEvent::Appeared { index, name, carrier }).await;
+    });
+}
+
+#[test]
+fn a_crowd_of_routes_drowns_nothing_that_matters() {
+    if !inside("a_crowd_of_routes_drowns_nothing_that_matters") {
+        return;
+    }
+    let _far = two_links();
+    in_runtime(async {
+        let mut watch = Netlink::open().unwrap().watch().await.unwrap();
+
+        // Nobody reads meanwhile, and these are more than a socket holds.
+        run(
+            "seq 0 19999 | awk '{ print \"route add 32.\" int($1 / 256) \".\" $1 % 256 \".0/24 dev wan1\" }' \
+             | ip -batch -; ip route del default dev wan2",
+        );
+
+        let (family, name) = (Family::V4, Some("wan2".to_owned()));
+        let removed = LinkEvent::DefaultRouteRemoved { family, table: 254, name };
+        assert_eq!(watch.next().await, Some(removed), "nothing before it, and nothing missed");
     });
 }
 

@@ -82,13 +82,8 @@ impl Routing {
         for rule in rules.iter().filter(|rule| !self.rules.contains(rule)) {
             host.add_rule(rule.clone()).await?;
         }
-        let old_routes = std::mem::replace(&mut self.routes, opened);
+        self.replace_routes(opened);
         let old_rules = std::mem::replace(&mut self.rules, rules);
-        for route in old_routes {
-            if !self.routes.contains(&route) && !self.stale_routes.contains(&route) {
-                self.stale_routes.push(route);
-            }
-        }
         for rule in old_rules {
             if !self.rules.contains(&rule) && !self.stale_rules.contains(&rule) {
                 self.stale_rules.push(rule);
@@ -97,17 +92,37 @@ impl Routing {
         Ok(ways)
     }
 
-    /// Removes what is no longer wanted, once nothing is sent there.
-    ///
-    /// What other uplinks on the same interface want too is left there.
-    pub(super) async fn close_stale(&mut self, host: &HostState, others: &[Rule]) -> Result<()> {
-        // What can't be removed now is tried again with the next change.
+    /// Wants none of its ways out any longer.
+    pub(super) fn close_routes(&mut self) {
+        self.replace_routes(Vec::new());
+    }
+
+    fn replace_routes(&mut self, routes: Vec<Route>) {
+        for route in std::mem::replace(&mut self.routes, routes) {
+            if !self.routes.contains(&route) && !self.stale_routes.contains(&route) {
+                self.stale_routes.push(route);
+            }
+        }
+    }
+
+    /// Removes routes that are no longer wanted, once nothing is sent there. What can't be removed
+    /// now is tried again with the next change.
+    pub(super) async fn remove_stale_routes(&mut self, host: &HostState) -> Result<()> {
         while let Some(route) = self.stale_routes.last() {
             if !self.routes.contains(route) {
                 host.remove_route(route.clone()).await?;
             }
             self.stale_routes.pop();
         }
+        Ok(())
+    }
+
+    /// The same of rules. What other uplinks on the same interface want too is left there.
+    pub(super) async fn remove_stale_rules(
+        &mut self,
+        host: &HostState,
+        others: &[Rule],
+    ) -> Result<()> {
         while let Some(rule) = self.stale_rules.last() {
             if !self.rules.contains(rule) && !others.contains(rule) {
                 host.remove_rule(rule.clone()).await?;
@@ -132,7 +147,8 @@ impl Routing {
         self.stale_routes.append(&mut self.routes);
         let rules = std::mem::take(&mut self.rules);
         self.stale_rules.extend(rules.into_iter().chain(std::mem::take(&mut self.leading)));
-        self.close_stale(host, others).await?;
+        self.remove_stale_routes(host).await?;
+        self.remove_stale_rules(host, others).await?;
         for family in families()? {
             host.remove_route(Route::unreachable(family, self.mark.table())).await?;
         }

@@ -72,6 +72,15 @@ impl Surroundings {
         Ok(Self { interfaces: netlink.interfaces().await?, default_links, toward })
     }
 
+    /// These interfaces were lost after somebody looked.
+    pub(super) fn lose<'a>(&mut self, lost: impl Iterator<Item = &'a String>) {
+        for name in lost {
+            for interface in self.interfaces.iter_mut().filter(|it| it.name == *name) {
+                interface.carrier = Carrier::Down;
+            }
+        }
+    }
+
     /// Where an uplink stands; none while its interface doesn't exist.
     pub(super) fn standing(&self, uplink: &UplinkConfig) -> Option<Standing> {
         let name = match (&uplink.interface, uplink.table) {
@@ -191,6 +200,17 @@ mod tests {
 
         let standing = around.standing(&uplink(Some("wan1"), &["192.0.2.9"])).unwrap();
 
+        assert!(standing.next_hops.is_empty());
+    }
+
+    #[test]
+    fn what_was_lost_after_somebody_looked_has_no_way() {
+        let mut around = around();
+
+        around.lose(["wan1".to_owned(), "wan9".to_owned()].iter());
+
+        let standing = around.standing(&uplink(Some("wan1"), &[])).unwrap();
+        assert_eq!(standing.carrier, Carrier::Down);
         assert!(standing.next_hops.is_empty());
     }
 

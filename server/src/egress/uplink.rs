@@ -1,5 +1,6 @@
 //! One uplink at work: where it stands, what its probes find, what the kernel has of it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -125,6 +126,23 @@ impl Uplink {
         self.standing = standing;
         self.probe_through(binding);
         (transition.map(|it| self.turn(now, it)), opened)
+    }
+
+    /// Whether it stands on one of these interfaces, and that carried packets.
+    pub(super) fn stands_on_any(&self, interfaces: &BTreeSet<String>) -> bool {
+        let carried =
+            |it: &Standing| it.carrier == Carrier::Up && interfaces.contains(&it.interface);
+        self.standing.as_ref().is_some_and(carried)
+    }
+
+    /// Its interface carries no packets any longer. Where that leaves it, [`stand`](Self::stand) says.
+    pub(super) fn lose_link(&mut self) -> Option<EventKind> {
+        if let Some(standing) = &mut self.standing {
+            standing.carrier = Carrier::Down;
+        }
+        self.routing.close_routes();
+        let now = clock::since_boot();
+        self.health.on_link_down(now).map(|it| self.turn(now, it))
     }
 
     async fn open(&mut self, host: &HostState, standing: Option<&Standing>) -> Result<()> {

@@ -3,30 +3,27 @@
 mod adapt;
 mod census;
 mod configure;
+mod links;
 mod shape;
 mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::{Arc, Mutex};
-use std::task::Poll;
 use std::time::Duration;
 
 use anyhow::Result;
 use ipnet::{IpNet, Ipv6Net};
 use shared::clock;
-use shared::host::{Family, HostState, LinkEvent, LinkWatch, Route, enable_forwarding};
+use shared::host::{Family, HostState, LinkWatch};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, warn};
 
 use super::buckets::Buckets;
 use super::event::EventLog;
-use super::nat::{Elements, Table, is_plain_interface};
+use super::nat::{Elements, Table};
 use super::nfnetlink::Netfilter;
 use super::pool::Candidate;
 use super::prober::{REPORTS_MAX, Report};
-use super::routing::fence;
 use super::selection::Selection;
 use super::standing::Surroundings;
 use super::uplink::{Duty, Uplink};
@@ -35,6 +32,7 @@ use crate::policy::Policy;
 use crate::rate::Rate;
 pub(super) use census::Census;
 pub(super) use configure::members;
+pub(super) use links::Looking;
 pub(super) use traffic::Traffic;
 
 /// What others may see while the task runs.
@@ -100,6 +98,7 @@ pub(super) struct Watch {
     /// Interfaces with a default route, where no uplinks are configured.
     pub(super) plain_exits: BTreeSet<String>,
     pub(super) links: Option<LinkWatch>,
+    pub(super) looking: Option<Looking>,
     /// Whether what has no mark is kept from the host's default routes.
     pub(super) fenced: bool,
     /// When to see whether the table is still there.
@@ -113,6 +112,8 @@ enum Waking {
     Report(Report),
     /// Something has changed that uplinks stand on.
     Links,
+    /// A look at what is around has ended.
+    Looked(Result<Surroundings>),
     /// Something of others has.
     Nothing,
     Command(Command),
@@ -124,7 +125,8 @@ impl Watch {
         loop {
             match self.wait().await {
                 Waking::Report(report) => self.on_report(report),
-                Waking::Links => self.look_again().await,
+                Waking::Links => self.begin_look(),
+                Waking::Looked(around) => self.on_look(around).await,
                 Waking::Nothing => {}
                 Waking::Command(Command::Stop) => return,
                 Waking::Command(Command::Sources(sources, done)) => {
@@ -201,6 +203,12 @@ impl Watch {
                 None => std::future::pending().await,
             }
         };
+        let around = async {
+            match &mut self.looking {
+                Some(looking) => looking.end().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             event = links => {
@@ -210,33 +218,12 @@ impl Watch {
                 }
                 self.take_links(event).await
             }
+            around = around => Waking::Looked(around),
             // Without any uplink nobody sends: the branch is then out of the race.
             Some(report) = self.reports.recv() => Waking::Report(report),
             command = self.commands.recv() => Waking::Command(command.unwrap_or(Command::Stop)),
             () = tokio::time::sleep(sleep) => Waking::Time,
         }
-    }
-
-    /// Takes what else has happened to interfaces by now, which one look shows.
-    async fn take_links(&mut self, first: Option<LinkEvent>) -> Waking {
-        let mut matters = first.as_ref().is_none_or(|event| self.matters(event));
-        for _ in 0..LINK_EVENTS_MAX {
-            let Some(links) = &mut self.links else { break };
-            // Asked once, without waiting: a timer takes a millisecond, and events follow each other.
-            let now = {
-                let mut next = pin!(links.next());
-                poll_fn(|context| Poll::Ready(next.as_mut().poll(context))).await
-            };
-            let Poll::Ready(Some(event)) = now else { break };
-            matters |= self.matters(&event);
-        }
-        if matters { Waking::Links } else { Waking::Nothing }
-    }
-
-    /// Whether an uplink may stand elsewhere after that.
-    fn matters(&self, event: &LinkEvent) -> bool {
-        let named = self.uplinks.iter().filter_map(|uplink| uplink.config.table);
-        !event.is_elsewhere(named.chain([Route::MAIN]))
     }
 
     fn take_reports(&mut self) {
@@ -260,60 +247,6 @@ impl Watch {
                 self.record(event);
             }
         }
-    }
-
-    async fn look_again(&mut self) {
-        self.retry_at = None;
-        if self.links.is_none() {
-            self.links = self.host.netlink().watch().await.ok();
-            if self.links.is_none() {
-                self.retry_at = Some(clock::since_boot() + RETRY_AFTER);
-            }
-        }
-        if let Err(error) = self.look().await {
-            self.try_again(&error);
-        }
-    }
-
-    /// Looks where each uplink stands, and opens what leads out there.
-    async fn look(&mut self) -> Result<()> {
-        self.changed = true;
-        self.fence().await?;
-        let configs = self.uplinks.iter().map(|uplink| &uplink.config);
-        let around = Surroundings::look(self.host.netlink(), configs).await?;
-        if !self.table.chooses {
-            let links = around.default_links.values().flatten().map(|link| &link.interface);
-            let exits = links.filter(|name| **name != self.table.tun && is_plain_interface(name));
-            self.plain_exits = exits.cloned().collect();
-            for exit in &self.plain_exits {
-                enable_forwarding(&self.host, exit).await?;
-            }
-            self.shape().await;
-            return Ok(());
-        }
-        self.plain_exits.clear();
-        // What goes wrong with one uplink is no reason to overlook the others.
-        let mut looked = Ok(());
-        for at in 0..self.uplinks.len() {
-            let standing = around.standing(&self.uplinks[at].config);
-            let (event, opened) = self.uplinks[at].stand(&self.host, standing).await;
-            if let Some(event) = event {
-                self.record(event);
-            }
-            looked = looked.and(opened);
-        }
-        self.shape().await;
-        looked
-    }
-
-    /// Keeps what has no mark from the host's default routes, where uplinks are chosen.
-    async fn fence(&mut self) -> Result<()> {
-        let closed = self.table.chooses;
-        if self.fenced != closed {
-            fence(&self.host, &self.table.tun, closed).await?;
-            self.fenced = closed;
-        }
-        Ok(())
     }
 
     /// Sees, from time to time, whether another program has emptied the table.
@@ -342,8 +275,6 @@ impl Watch {
 
 /// Figures of probes are shown so late at most.
 const PUBLISHED_EVERY: Duration = Duration::from_millis(100);
-/// What a routing daemon may say at once.
-const LINK_EVENTS_MAX: usize = 1024;
 /// Enough for every task that is ready to run, and nothing beside the patience of a probe.
 const SECOND_LOOK: Duration = Duration::from_millis(10);
 /// For so long at most packets go wrong once the table is empty.

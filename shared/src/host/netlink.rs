@@ -45,7 +45,8 @@ impl Netlink {
     /// # Errors
     /// When the socket can't be opened.
     pub fn open() -> Result<Self> {
-        let (connection, handle, _) = rtnetlink::new_connection()
+        // Only a strict kernel takes the table of a dump for more than a hint.
+        let (connection, handle, _) = rtnetlink::new_connection_with_strict_check()
             .map_err(|error| HostError::system("open a netlink socket", error))?;
         tokio::spawn(connection);
         Ok(Self { handle })
@@ -101,7 +102,7 @@ impl Netlink {
     /// # Errors
     /// When there is no such interface or the kernel refuses.
     pub async fn add_address(&self, name: &str, address: IpNet) -> Result<()> {
-        let index = self.interface(name).await?.index;
+        let index = self.index_of(name).await?;
         let request = RouteNetlinkMessage::NewAddress(interface::address_message(index, address));
         let what = format!("add {address} to {name}");
         self.acknowledged(&what, request, NLM_F_CREATE | NLM_F_REPLACE).await
@@ -125,7 +126,7 @@ impl Netlink {
     /// When its interface doesn't exist, the kernel refuses, or somebody else's route stands there.
     pub async fn add_route(&self, route: &Route) -> Result<()> {
         let index = match &route.interface {
-            Some(name) => Some(self.interface(name).await?.index),
+            Some(name) => Some(self.index_of(name).await?),
             None => None,
         };
         let request = || RouteNetlinkMessage::NewRoute(route.to_message(index));
@@ -136,7 +137,7 @@ impl Netlink {
         }
         let in_place =
             |other: &Route| route.stands_where(other) && other.protocol != ROUTE_PROTOCOL;
-        match self.routes(route.family(), in_place).await?.pop() {
+        match self.routes(route.family(), Some(route.table), in_place).await?.pop() {
             Some(other) if other.leads_like(route) => Ok(()),
             Some(other) => Err(HostError::Occupied {
                 destination: route.destination,
@@ -162,18 +163,20 @@ impl Netlink {
         absent_is_fine(self.acknowledged(&format!("remove the route {route}"), request, 0).await)
     }
 
-    /// The routes of one family that `wanted` accepts.
+    /// The routes of one family and table, or of all tables, that `wanted` accepts.
     ///
-    /// Only those are kept, so a full table of the Internet costs time, but no memory.
+    /// Only those are kept, so a full table of the Internet costs time, but no memory; where another
+    /// table is asked for, not even time.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub async fn routes(
         &self,
         family: Family,
+        table: Option<u32>,
         wanted: impl Fn(&Route) -> bool,
     ) -> Result<Vec<Route>> {
-        route::list(self, family, wanted).await
+        route::list(self, &self.interfaces().await?, family, table, wanted).await
     }
 
     /// Adds a rule; the same one twice is no error.
@@ -263,16 +266,16 @@ impl Netlink {
     }
 
     async fn index(&self, name: &str) -> Result<Option<u32>> {
-        match self.interface(name).await {
-            Ok(interface) => Ok(Some(interface.index)),
-            Err(HostError::NoInterface(_)) => Ok(None),
-            Err(error) => Err(error),
-        }
+        interface::index(self, name).await
+    }
+
+    async fn index_of(&self, name: &str) -> Result<u32> {
+        self.index(name).await?.ok_or_else(|| HostError::NoInterface(name.to_owned()))
     }
 
     async fn link_message(&self, name: &str) -> Result<LinkMessage> {
         let mut message = LinkMessage::default();
-        message.header.index = self.interface(name).await?.index;
+        message.header.index = self.index_of(name).await?;
         Ok(message)
     }
 

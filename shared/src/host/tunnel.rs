@@ -82,7 +82,9 @@ async fn free_table(host: &HostState) -> Result<u32> {
     let mut taken = Vec::new();
     for family in Family::ALL {
         let ours = |route: &Route| TABLES.contains(&route.table);
-        taken.extend(host.netlink().routes(family, ours).await?.iter().map(|route| route.table));
+        taken.extend(
+            host.netlink().routes(family, None, ours).await?.iter().map(|route| route.table),
+        );
     }
     Ok(TABLES.clone().find(|table| !taken.contains(table)).unwrap_or(TABLES.start))
 }

@@ -2,9 +2,10 @@
 //!
 //! After a failure the order is: where new flows go (one nft transaction), then routes, then the
 //! flows of the failed uplink are forgotten. The other way round, those that begin anew at once
-//! would come back to it.
+//! would come back to it. Rules that lead nowhere any longer are in nobody's way, and come last.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use anyhow::Result;
 use engine::Class;
 use ipnet::Ipv6Net;
 use shared::clock;
-use shared::host::Rule;
+use shared::host::{Family, Rule};
 use tracing::{debug, info, warn};
 
 use super::super::conntrack;
@@ -26,7 +27,7 @@ use super::super::selection::Selection;
 use super::super::status;
 use super::super::uplink::Uplink;
 use super::{PUBLISHED_EVERY, RETRY_AFTER, Watch};
-use crate::policy::Choose;
+use crate::policy::{Choose, Policy};
 use crate::uplink_config::{Source, UplinkConfig};
 
 impl Watch {
@@ -61,14 +62,18 @@ impl Watch {
         }
         // What is in force is told before the tidying up, which takes its time.
         self.publish();
-        let rules: Vec<Rule> =
-            self.uplinks.iter().flat_map(|uplink| uplink.routing.rules().to_vec()).collect();
         let mut tidied = Ok(());
         for uplink in &mut self.uplinks {
-            tidied = tidied.and(uplink.routing.close_stale(&self.host, &rules).await);
+            tidied = tidied.and(uplink.routing.remove_stale_routes(&self.host).await);
         }
         // A route that can't be removed is no reason to leave flows where they are.
         let forgotten = self.forget_stale_flows();
+        // Nothing of an uplink is sent by these.
+        let rules: Vec<Rule> =
+            self.uplinks.iter().flat_map(|uplink| uplink.routing.rules().to_vec()).collect();
+        for uplink in &mut self.uplinks {
+            tidied = tidied.and(uplink.routing.remove_stale_rules(&self.host, &rules).await);
+        }
         tidied.and(self.bury(&rules).await)?;
         self.changed = false;
         if forgotten == Forgotten::InPart {
@@ -175,40 +180,60 @@ impl Watch {
     }
 
     fn forget_stale_flows(&mut self) -> Forgotten {
+        let mut stale: BTreeMap<(usize, Family), Vec<usize>> = BTreeMap::new();
+        for (at, selection) in self.selections.iter_mut().enumerate() {
+            for uplink in selection.poll_flush() {
+                stale.entry((uplink, selection.family)).or_default().push(at);
+            }
+        }
         let mut result = Forgotten::Wholly;
-        let own = |number: &usize| self.table.policies.iter().any(|it| it.number() == *number);
-        let orphans: Vec<usize> = (1..=Class::ALL.len()).filter(|number| !own(number)).collect();
-        for at in 0..self.selections.len() {
-            let family = self.selections[at].family;
-            let policy = &self.table.policies[self.selections[at].policy];
-            let (policy, class) = (policy.number(), policy.name());
-            for uplink in self.selections[at].poll_flush() {
-                let name = self.uplinks[uplink].config.name.clone();
-                let mark = self.uplinks[uplink].mark();
-                let mut policies = vec![policy];
-                if policy == 0 {
-                    // What had a policy that is no more belongs to the rest; so do visitors, who
-                    // stay as long as their uplink works.
-                    policies.extend(&orphans);
-                    policies.extend((!self.uplinks[uplink].works(family)).then_some(VISITOR));
-                }
-                let forgotten = policies.into_iter().try_for_each(|policy| {
-                    conntrack::forget_flows(&mut self.netfilter, family, mark, policy)
-                });
-                match forgotten {
-                    Ok(()) => self.record(EventKind::Flushed { uplink: name, class, family }),
-                    Err(error) => {
-                        warn!(
-                            uplink = name, %family, %error,
-                            "the flows of a failed uplink are still there: conntrack refused"
-                        );
-                        self.selections[at].put_back(uplink);
-                        result = Forgotten::InPart;
-                    }
+        for ((uplink, family), selections) in stale {
+            let name = self.uplinks[uplink].config.name.clone();
+            let forgotten = self.forget_flows(uplink, family, &selections);
+            if let Err(error) = &forgotten {
+                warn!(
+                    uplink = name, %family, %error,
+                    "the flows of a failed uplink are still there: conntrack refused"
+                );
+                result = Forgotten::InPart;
+            }
+            for at in selections {
+                if forgotten.is_err() {
+                    self.selections[at].put_back(uplink);
+                } else {
+                    let class = self.table.policies[self.selections[at].policy].name();
+                    self.record(EventKind::Flushed { uplink: name.clone(), class, family });
                 }
             }
         }
         result
+    }
+
+    /// Forgets the flows that some selections have had on an uplink.
+    fn forget_flows(
+        &mut self,
+        uplink: usize,
+        family: Family,
+        selections: &[usize],
+    ) -> io::Result<()> {
+        let number = |policy: &Policy| policy.number();
+        let own: BTreeSet<usize> = self.table.policies.iter().map(number).collect();
+        let of_selection = |at: &usize| self.table.policies[self.selections[*at].policy].number();
+        let mut policies: BTreeSet<usize> = selections.iter().map(of_selection).collect();
+        if policies.contains(&0) {
+            // What had a policy that is no more belongs to the rest; so do visitors, who stay as
+            // long as their uplink works.
+            policies.extend((1..=Class::ALL.len()).filter(|number| !own.contains(number)));
+            policies.extend((!self.uplinks[uplink].works(family)).then_some(VISITOR));
+        }
+        let mark = self.uplinks[uplink].mark();
+        // The kernel goes through all flows of the host each time.
+        if policies.len() == Class::ALL.len() + 2 {
+            return conntrack::forget_all_flows(&mut self.netfilter, family, mark);
+        }
+        policies.into_iter().try_for_each(|policy| {
+            conntrack::forget_flows(&mut self.netfilter, family, mark, policy)
+        })
     }
 
     fn record_choice(&self, selection: &Selection, before: &Choice, after: &Choice) {

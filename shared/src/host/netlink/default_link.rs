@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Carrier, Family, Netlink, Route, RouteKind};
+use super::{Carrier, Family, Netlink, Route, RouteKind, route};
 use crate::host::Result;
 
 /// One interface and its default routes in one table.
@@ -71,7 +71,7 @@ pub(super) async fn list(netlink: &Netlink, table: u32) -> Result<Vec<DefaultLin
         })
         .collect();
     for family in Family::ALL {
-        for route in netlink.routes(family, |route| leads_out(route, table)).await? {
+        for route in route::list(netlink, &interfaces, family, Some(table), leads_out).await? {
             let Some(name) = &route.interface else { continue };
             let Some(link) = links.iter_mut().find(|link| link.interface == *name) else {
                 continue;
@@ -97,6 +97,6 @@ pub(super) async fn list(netlink: &Netlink, table: u32) -> Result<Vec<DefaultLin
     Ok(links)
 }
 
-fn leads_out(route: &Route, table: u32) -> bool {
-    route.table == table && route.is_default() && route.kind == RouteKind::Unicast
+fn leads_out(route: &Route) -> bool {
+    route.is_default() && route.kind == RouteKind::Unicast
 }

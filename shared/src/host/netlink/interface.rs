@@ -84,6 +84,23 @@ pub(super) async fn list(netlink: &Netlink) -> Result<Vec<Interface>> {
     Ok(interfaces)
 }
 
+/// The index of the interface of this name; none when there is none.
+pub(super) async fn index(netlink: &Netlink, name: &str) -> Result<Option<u32>> {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+    let request = RouteNetlinkMessage::GetLink(message);
+    let found = netlink
+        .ask(&format!("find the interface {name}"), request, |message| match message {
+            RouteNetlinkMessage::NewLink(link) => Some(link.header.index),
+            _ => None,
+        })
+        .await;
+    match found {
+        Err(error) if error.errno() == Some(libc::ENODEV) => Ok(None),
+        found => found,
+    }
+}
+
 /// Without addresses: those come in messages of their own.
 pub(super) fn from_link(message: &LinkMessage) -> Option<Interface> {
     let mut interface = Interface {

@@ -11,7 +11,7 @@ use rtnetlink::packet_route::route::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Family, Netlink};
+use super::{Family, Interface, Netlink};
 use crate::host::{ROUTE_PROTOCOL, Result};
 
 /// One route of the kernel.
@@ -167,20 +167,22 @@ impl fmt::Display for Route {
 
 pub(super) async fn list(
     netlink: &Netlink,
+    interfaces: &[Interface],
     family: Family,
+    table: Option<u32>,
     wanted: impl Fn(&Route) -> bool,
 ) -> Result<Vec<Route>> {
-    let interfaces = netlink.interfaces().await?;
     let name = |index: u32| {
         let found = interfaces.iter().find(|interface| interface.index == index);
         found.map(|interface| interface.name.clone())
     };
-    let nested = netlink
+    let listed = netlink
         .dump(
             "list routes",
             || {
                 let mut message = RouteMessage::default();
                 message.header.address_family = family.raw();
+                message.attributes.extend(table.map(RouteAttribute::Table));
                 RouteNetlinkMessage::GetRoute(message)
             },
             |message| match message {
@@ -192,8 +194,13 @@ pub(super) async fn list(
                 _ => None,
             },
         )
-        .await?;
-    Ok(nested.into_iter().flatten().collect())
+        .await;
+    match listed {
+        Ok(nested) => Ok(nested.into_iter().flatten().collect()),
+        // A table that nobody has put anything into does not exist.
+        Err(error) if table.is_some() && error.errno() == Some(libc::ENOENT) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
 }
 
 pub(super) async fn interface_beside(netlink: &Netlink, to: IpAddr) -> Result<Option<String>> {

@@ -9,7 +9,8 @@ use ipnet::IpNet;
 use rtnetlink::MulticastGroup;
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
-use rtnetlink::sys::SocketAddr;
+use rtnetlink::sys::{AsyncSocket as _, SocketAddr};
+use socket2::{SockFilter, SockRef};
 
 use super::interface::{INTERFACES_MAX, Usable, from_link, global_address};
 use super::route::foreign_default;
@@ -94,14 +95,17 @@ type Messages = dyn Stream<Item = (NetlinkMessage<RouteNetlinkMessage>, SocketAd
 
 impl LinkWatch {
     pub(super) async fn open(netlink: Netlink) -> Result<Self> {
-        let (connection, _, messages) = rtnetlink::new_multicast_connection(&[
+        let failed = |error| HostError::system("follow interfaces by netlink", error);
+        let (mut connection, _, messages) = rtnetlink::new_multicast_connection(&[
             MulticastGroup::Link,
             MulticastGroup::Ipv4Ifaddr,
             MulticastGroup::Ipv6Ifaddr,
             MulticastGroup::Ipv4Route,
             MulticastGroup::Ipv6Route,
         ])
-        .map_err(|error| HostError::system("follow interfaces by netlink", error))?;
+        .map_err(failed)?;
+        let socket = SockRef::from(&*connection.socket_mut().socket_mut());
+        socket.attach_filter(&all_but_routes_elsewhere()).map_err(failed)?;
         tokio::spawn(connection);
         let mut watch = Self {
             netlink,
@@ -215,6 +219,31 @@ impl LinkWatch {
     fn name(&self, index: u32) -> Option<String> {
         self.known.get(&index).map(|(name, _)| name.clone())
     }
+}
+
+/// Has the kernel drop what it says of routes that are no default routes, before anybody is woken: a
+/// routing daemon changes hundreds of thousands of them at once, and what matters would get lost in
+/// the crowd (classic BPF, see Documentation/networking/filter.rst of the kernel).
+fn all_but_routes_elsewhere() -> [SockFilter; 7] {
+    const LOAD_HALF: u16 = (libc::BPF_LD | libc::BPF_H | libc::BPF_ABS) as u16;
+    const LOAD_BYTE: u16 = (libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16;
+    const IS: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    // nlmsg_type, which the machine takes for a number in network byte order.
+    const TYPE: u32 = 4;
+    let is_type =
+        |kind: u16, then, otherwise| SockFilter::new(IS, then, otherwise, u32::from(kind.to_be()));
+    // rtm_dst_len, behind the header of sixteen bytes and rtm_family.
+    const PREFIX_LENGTH: u32 = 17;
+    [
+        SockFilter::new(LOAD_HALF, 0, 0, TYPE),
+        is_type(libc::RTM_NEWROUTE, 1, 0),
+        is_type(libc::RTM_DELROUTE, 0, 3),
+        SockFilter::new(LOAD_BYTE, 0, 0, PREFIX_LENGTH),
+        SockFilter::new(IS, 1, 0, 0),
+        SockFilter::new(RETURN, 0, 0, 0),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+    ]
 }
 
 impl LinkEvent {

@@ -1,5 +1,7 @@
 //! A tunnel whose server has three uplinks.
 
+use std::io::Write as _;
+use std::net::Ipv4Addr;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -52,6 +54,21 @@ impl Ground {
 
     pub(super) fn set(&self, uplink: u8, state: UplinkState) -> Result<()> {
         self.tunnel.lab.uplink(uplink, state)
+    }
+
+    /// Gives the server so many routes by its third uplink, from 32.0.0.0 on.
+    pub(super) fn add_routes(&self, count: u32) -> Result<()> {
+        let mut command = Command::new("ip");
+        command.args(["-batch", "-"]).stdin(Stdio::piped());
+        let mut ip = self.tunnel.lab.run_in(Node::Server, command).context("start ip")?;
+        let lines = (0..count).map(|number| {
+            let net = Ipv4Addr::from_bits((32 << 24) + number * 256);
+            format!("route add {net}/24 via 10.98.2.2 proto bgp\n")
+        });
+        let lines = lines.collect::<String>();
+        ip.stdin.take().context("write to ip")?.write_all(lines.as_bytes())?;
+        ensure!(ip.wait()?.success(), "the routes can't be added");
+        Ok(())
     }
 
     /// An order to the running server.

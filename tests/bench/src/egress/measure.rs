@@ -10,13 +10,20 @@ use shared::clock::{since_boot, since_epoch};
 use super::ground::Ground;
 use super::{Line, Measure};
 
-pub(super) const MEASURES: [Measure; 8] = [
+pub(super) const MEASURES: [Measure; 9] = [
     Measure {
         name: "a link is lost: flows move after",
         times: [30, 3],
         line: Line::Milliseconds(20.0),
         elsewhere: "Peplink < 1 s, FortiGate 2.5 s, dpinger 12 s, mwan3 50 s",
         run: |phase| move_after(UplinkState::Cut, phase),
+    },
+    Measure {
+        name: "the same beside 200 000 routes",
+        times: [10, 1],
+        line: Line::Milliseconds(20.0),
+        elsewhere: "",
+        run: moves_beside_routes,
     },
     Measure {
         name: "silence, probes each 100 ms: flows move after",
@@ -71,7 +78,18 @@ pub(super) const MEASURES: [Measure; 8] = [
 
 /// How long a stream pauses when its uplink comes into a state.
 fn move_after(state: UplinkState, phase: u64) -> Result<Vec<f64>> {
+    pause(&Ground::prepare("", "100ms")?, state, phase)
+}
+
+/// How long a stream pauses when its link is lost and the host has a large part of the Internet's
+/// routes, as behind BGP.
+fn moves_beside_routes(phase: u64) -> Result<Vec<f64>> {
     let ground = Ground::prepare("", "100ms")?;
+    ground.add_routes(200_000)?;
+    pause(&ground, UplinkState::Cut, phase)
+}
+
+fn pause(ground: &Ground, state: UplinkState, phase: u64) -> Result<Vec<f64>> {
     let stream = ground.stream(2.0)?;
     // At another phase of the probes each time.
     std::thread::sleep(Duration::from_millis(500 + phase * 37 % 100));
