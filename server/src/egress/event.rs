@@ -192,6 +192,7 @@ impl fmt::Display for Cause {
             Self::NameServer(code) => return write!(f, "DNS error {code}"),
             Self::Unresolved => "the name has no address here",
             Self::CertificateExpired => "certificate expired",
+            Self::CertificateNotYetValid => "certificate not valid yet",
             Self::CertificateOfAnother => "certificate of another name",
             Self::CertificateUntrusted => "certificate not trusted",
             Self::NoAuthorities => "no authority to check certificates with: name one as `ca`",

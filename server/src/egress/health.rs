@@ -66,6 +66,8 @@ pub enum Cause {
     Unresolved,
     /// The target's certificate is past its end.
     CertificateExpired,
+    /// The target's certificate is not valid yet: it is new, or a clock is wrong.
+    CertificateNotYetValid,
     /// The target's certificate is for another name.
     CertificateOfAnother,
     /// The target's certificate is of an authority that isn't trusted.

@@ -68,7 +68,7 @@ enum Fate {
     Answered(Duration),
     /// Answers usually come sooner.
     Overdue,
-    /// Overdue, and later ones were answered.
+    /// Later ones were answered, and half of the time until it would be overdue is over.
     Lost,
 }
 
@@ -130,7 +130,8 @@ impl Quality {
             .or_else(|| bad_sound(recent, longer, limits.mos?, span))
     }
 
-    /// Whether so long a time keeps the limits with something to spare.
+    /// Whether so long a time keeps the limits with something to spare; the time of the last
+    /// [`QUESTIONS_MAX`] questions, if that is shorter.
     pub(super) fn is_clean(&self, now: Duration, limits: &Limits, time: Duration) -> bool {
         let time = time.max(span(self.interval) * 2);
         let asked = self.asked(now);

@@ -128,11 +128,12 @@ impl Uplink {
         (transition.map(|it| self.turn(now, it)), opened)
     }
 
-    /// Whether it stands on one of these interfaces, and that carried packets.
-    pub(super) fn stands_on_any(&self, interfaces: &BTreeSet<String>) -> bool {
+    /// Whether it is lost with these interfaces. One that is known by its gateway or table may have a
+    /// way by another interface: that takes a look.
+    pub(super) fn is_lost_with(&self, interfaces: &BTreeSet<String>) -> bool {
         let carried =
             |it: &Standing| it.carrier == Carrier::Up && interfaces.contains(&it.interface);
-        self.standing.as_ref().is_some_and(carried)
+        self.config.interface.is_some() && self.standing.as_ref().is_some_and(carried)
     }
 
     /// Its interface carries no packets any longer. Where that leaves it, [`stand`](Self::stand) says.

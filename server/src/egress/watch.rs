@@ -214,7 +214,7 @@ impl Watch {
             event = links => {
                 if event.is_none() {
                     self.links = None;
-                    self.retry_at = Some(now + RETRY_AFTER);
+                    self.retry_at = Some(now);
                 }
                 self.take_links(event).await
             }

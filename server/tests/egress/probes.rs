@@ -114,12 +114,14 @@ fn a_certificate_is_checked() {
         probe("good", 8443, Some(&ca)),
         probe("expired", 8444, Some(&ca)),
         probe("other", 8445, Some(&ca)),
+        probe("early", 8446, Some(&ca)),
         probe("untrusted", 8443, None),
     ]);
     egress.await_health("good", State::Up);
     for (name, causes) in [
         ("expired", [Cause::CertificateExpired].as_slice()),
         ("other", &[Cause::CertificateOfAnother]),
+        ("early", &[Cause::CertificateNotYetValid]),
         // A host without ca-certificates trusts nobody at all.
         ("untrusted", &[Cause::CertificateUntrusted, Cause::NoAuthorities]),
     ] {
@@ -197,7 +199,7 @@ fn standby() -> UplinkConfig {
 }
 
 /// A web server at a provider, with certificates of an authority of its own: 8443 is good for ten
-/// days, 8444 is past its end, 8445 is of another name.
+/// days, 8444 is past its end, 8445 is of another name, 8446 begins tomorrow.
 struct Web {
     folder: tempfile::TempDir,
     server: Child,
@@ -214,9 +216,10 @@ impl Web {
             folder.path().display()
         );
         for (port, name, clock, days) in [
-            (8443, "web.example", "now", 10),
+            (8443, "web.example", "-1 minute", 10),
             (8444, "web.example", "-30 days", 10),
-            (8445, "other.example", "now", 10),
+            (8445, "other.example", "-1 minute", 10),
+            (8446, "web.example", "+1 day", 10),
         ] {
             script += &format!(
                 "openssl req -newkey rsa:2048 -nodes -subj /CN={name} -keyout key -out request \

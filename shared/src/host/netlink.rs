@@ -46,8 +46,10 @@ impl Netlink {
     /// When the socket can't be opened.
     pub fn open() -> Result<Self> {
         // Only a strict kernel takes the table of a dump for more than a hint.
-        let (connection, handle, _) = rtnetlink::new_connection_with_strict_check()
+        let (mut connection, handle, _) = rtnetlink::new_connection_with_strict_check()
             .map_err(|error| HostError::system("open a netlink socket", error))?;
+        // What goes wrong in the middle of a list is said at its end.
+        connection.set_forward_done(true);
         tokio::spawn(connection);
         Ok(Self { handle })
     }
@@ -307,14 +309,16 @@ impl Netlink {
         keep: impl Fn(RouteNetlinkMessage) -> Option<T>,
     ) -> Result<Option<T>> {
         let mut message = NetlinkMessage::from(request);
-        message.header.flags = NLM_F_REQUEST;
+        // Acknowledged, so that there is an end even after an answer that nobody can read.
+        message.header.flags = NLM_F_REQUEST | NLM_F_ACK;
         let mut replies = self.handle.clone().request(message).map_err(|_| closed(what))?;
         while let Some(reply) = replies.next().await {
             match reply.payload {
                 NetlinkPayload::InnerMessage(inner) => return Ok(keep(inner)),
-                NetlinkPayload::Error(error) => {
+                NetlinkPayload::Error(error) if error.code.is_some() => {
                     return Err(HostError::system(what, error.to_io()));
                 }
+                NetlinkPayload::Error(_) => return Ok(None),
                 _ => {}
             }
         }
@@ -340,6 +344,10 @@ impl Netlink {
                     NetlinkPayload::InnerMessage(inner) => kept.extend(keep(inner)),
                     NetlinkPayload::Error(error) if error.code.is_some() => {
                         return Err(HostError::system(what, error.to_io()));
+                    }
+                    NetlinkPayload::Done(done) if done.code < 0 => {
+                        let error = io::Error::from_raw_os_error(-done.code);
+                        return Err(HostError::system(what, error));
                     }
                     _ => {}
                 }

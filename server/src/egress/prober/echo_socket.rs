@@ -74,5 +74,5 @@ impl EchoSocket {
     }
 }
 
-/// Requests whose answer may still come: at fifty a second, five seconds of round trip.
-const WAITING_MAX: usize = 256;
+/// Requests whose answer may still come: at a hundred a second, five seconds of round trip.
+const WAITING_MAX: usize = 512;

@@ -46,6 +46,9 @@ pub(super) fn cause(error: &io::Error) -> Cause {
             CertificateError::Expired | CertificateError::ExpiredContext { .. },
         )) => Cause::CertificateExpired,
         Some(rustls::Error::InvalidCertificate(
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
+        )) => Cause::CertificateNotYetValid,
+        Some(rustls::Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
         )) => Cause::CertificateOfAnother,
         Some(rustls::Error::InvalidCertificate(_)) => Cause::CertificateUntrusted,

@@ -227,8 +227,9 @@ impl Watch {
             policies.extend((!self.uplinks[uplink].works(family)).then_some(VISITOR));
         }
         let mark = self.uplinks[uplink].mark();
-        // The kernel goes through all flows of the host each time.
-        if policies.len() == Class::ALL.len() + 2 {
+        // The kernel goes through all flows of the host each time. Zero and the classes, and visitors:
+        let all = 1 + Class::ALL.len() + 1;
+        if policies.len() == all {
             return conntrack::forget_all_flows(&mut self.netfilter, family, mark);
         }
         policies.into_iter().try_for_each(|policy| {

@@ -1,7 +1,8 @@
 //! Follows interfaces and default routes: what a lost link means at once, and where uplinks stand.
 //!
-//! Looking takes as long as it takes to list all routes of the host, which behind BGP is a second. It
-//! goes on beside everything else, and a link that is lost meanwhile is left at once.
+//! Looking takes as long as it takes to list the main table and those that uplinks name, which behind
+//! BGP is a second. It goes on beside everything else, and a link that is lost meanwhile is left at
+//! once. Only another configuration waits for its look.
 
 use std::collections::BTreeSet;
 use std::future::poll_fn;
@@ -71,7 +72,8 @@ impl Watch {
             | LinkEvent::Vanished { name, .. } => {
                 lost.insert(name);
             }
-            LinkEvent::Carrier { name, .. } | LinkEvent::Appeared { name, .. } => {
+            LinkEvent::Carrier { name, carrier: Carrier::Up }
+            | LinkEvent::Appeared { name, carrier: Carrier::Up, .. } => {
                 lost.remove(&name);
             }
             _ => {}
@@ -81,7 +83,7 @@ impl Watch {
 
     fn lose_links(&mut self, lost: BTreeSet<String>) {
         for at in 0..self.uplinks.len() {
-            if self.uplinks[at].stands_on_any(&lost) {
+            if self.uplinks[at].is_lost_with(&lost) {
                 self.changed = true;
                 if let Some(event) = self.uplinks[at].lose_link() {
                     self.record(event);
@@ -123,6 +125,8 @@ impl Watch {
         let looking = self.looking.take();
         let stood = match found {
             Ok(mut around) => {
+                // Whatever went wrong before is tried again with what follows from this.
+                self.retry_at = self.retry_at.filter(|_| self.links.is_none());
                 around.lose(looking.iter().flat_map(|it| &it.lost));
                 self.stand(&around).await
             }
@@ -140,6 +144,8 @@ impl Watch {
     pub(super) async fn look(&mut self) -> Result<()> {
         // What is under way knows nothing of uplinks that are new.
         self.looking = None;
+        // Before the table may change: while nothing is known of the host, nothing leaks.
+        self.fence().await?;
         let configs = self.uplinks.iter().map(|uplink: &Uplink| &uplink.config);
         let around = Surroundings::look(self.host.netlink(), configs).await?;
         self.stand(&around).await

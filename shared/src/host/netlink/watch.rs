@@ -89,6 +89,8 @@ pub struct LinkWatch {
     /// Events of one message that were not asked for yet: two at most, since one message is about
     /// one interface.
     ready: VecDeque<LinkEvent>,
+    /// Whether something was missed, and `known` is to be asked for again.
+    unlearnt: bool,
 }
 
 type Messages = dyn Stream<Item = (NetlinkMessage<RouteNetlinkMessage>, SocketAddr)> + Send;
@@ -112,6 +114,7 @@ impl LinkWatch {
             messages: Box::pin(messages),
             known: BTreeMap::new(),
             ready: VecDeque::new(),
+            unlearnt: false,
         };
         watch.learn().await?;
         Ok(watch)
@@ -120,18 +123,22 @@ impl LinkWatch {
     /// The next event; none when the connection is closed. Cancelling it loses nothing.
     pub async fn next(&mut self) -> Option<LinkEvent> {
         loop {
+            if self.unlearnt {
+                // A failure here leaves old knowledge, which later messages put right.
+                let _ = self.learn().await;
+                self.unlearnt = false;
+            }
             if let Some(event) = self.ready.pop_front() {
                 return Some(event);
             }
             let (message, _) = self.messages.next().await?;
             match message.payload {
                 NetlinkPayload::InnerMessage(inner) => self.on_message(&inner),
-                NetlinkPayload::Overrun(_) => self.ready.push_back(LinkEvent::Missed),
+                NetlinkPayload::Overrun(_) => {
+                    self.ready.push_back(LinkEvent::Missed);
+                    self.unlearnt = true;
+                }
                 _ => {}
-            }
-            if self.ready.front() == Some(&LinkEvent::Missed) {
-                // A failure here leaves old knowledge, which later messages put right.
-                let _ = self.learn().await;
             }
         }
     }
