@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use simple_dns::rdata::RData;
-use simple_dns::{Packet, TYPE};
+use simple_dns::{Packet, QTYPE, Question, TYPE};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
@@ -85,10 +85,9 @@ async fn ask(name: &str, socket: &UdpSocket) -> Vec<IpAddr> {
             let mut bytes = [0; ANSWER_MAX];
             while !missing.is_empty() {
                 let Ok(len) = socket.recv(&mut bytes).await else { return };
-                let Some((id, addresses)) = answer(&bytes[..len]) else { continue };
-                let of = |(_, wanted): &(TYPE, u16)| *wanted == id;
-                if let Some(((kind, _), _)) = questions.iter().find(|(key, _)| of(key)) {
-                    missing.retain(|other| other != kind);
+                let Some((kind, id, addresses)) = answer(&bytes[..len]) else { continue };
+                if questions.iter().any(|(key, _)| *key == (kind, id)) {
+                    missing.retain(|other| *other != kind);
                     found.extend(addresses);
                 }
             }
@@ -100,9 +99,11 @@ async fn ask(name: &str, socket: &UdpSocket) -> Vec<IpAddr> {
     found
 }
 
-/// An answer's number, and the addresses in it.
-fn answer(bytes: &[u8]) -> Option<(u16, Vec<IpAddr>)> {
+/// What an answer is to: the type and the number, which both have to be those of the question (RFC
+/// 5452, section 9.1); and the addresses in it.
+fn answer(bytes: &[u8]) -> Option<(TYPE, u16, Vec<IpAddr>)> {
     let packet = Packet::parse(bytes).ok()?;
+    let [Question { qtype: QTYPE::TYPE(kind), .. }] = packet.questions[..] else { return None };
     if !is_answer(&packet) {
         return None;
     }
@@ -111,7 +112,7 @@ fn answer(bytes: &[u8]) -> Option<(u16, Vec<IpAddr>)> {
         RData::AAAA(aaaa) => Some(Ipv6Addr::from(aaaa.address).into()),
         _ => None,
     });
-    Some((packet.id(), addresses.collect()))
+    Some((kind, packet.id(), addresses.collect()))
 }
 
 /// The port of resolvers (RFC 1035, section 4.2).
@@ -128,7 +129,7 @@ const TRY: Duration = Duration::from_millis(400);
 #[cfg(test)]
 mod tests {
     use simple_dns::rdata::{A, AAAA};
-    use simple_dns::{CLASS, QTYPE, ResourceRecord};
+    use simple_dns::{CLASS, ResourceRecord};
 
     use super::*;
 
@@ -194,6 +195,7 @@ mod tests {
     fn reply(question: &[u8]) -> Vec<u8> {
         let question = Packet::parse(question).expect("a question");
         let mut reply = Packet::new_reply(question.id());
+        reply.questions.clone_from(&question.questions);
         for asked in &question.questions {
             let data = match asked.qtype {
                 QTYPE::TYPE(TYPE::A) => RData::A(A { address: 0xc000_0207 }),
