@@ -5,7 +5,7 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd},
 };
 
-use engine::{Offload, PACKET_MAX};
+use engine::{Merged, Offload, PACKET_MAX, ROW_PARTS_MAX, RowHeader};
 use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 
 use crate::exit::Error;
@@ -66,14 +66,24 @@ impl Tun {
         Ok(parse(&buffer.0[..len]))
     }
 
-    /// Writes one packet.
+    /// Writes one packet, or a super-packet.
     ///
     /// # Errors
     /// What the kernel says; [`io::ErrorKind::WouldBlock`] when its queue is full.
-    pub fn write(&self, packet: &[u8]) -> io::Result<()> {
-        let header = [0; HEADER_LEN];
-        let parts = [IoSlice::new(&header), IoSlice::new(packet)];
-        self.device.send_vectored(&parts).map(drop)
+    pub fn write(&self, merged: Merged<'_>) -> io::Result<()> {
+        let header = merged.row.map_or([0; HEADER_LEN], |row| emit(row, merged.headers.len()));
+        if let ([packet], None) = (merged.parts, merged.row) {
+            let slices = [IoSlice::new(&header), IoSlice::new(packet)];
+            return self.device.send_vectored(&slices).map(drop);
+        }
+        let mut slices: [IoSlice<'_>; 2 + ROW_PARTS_MAX] =
+            std::array::from_fn(|_| IoSlice::new(&[]));
+        slices[0] = IoSlice::new(&header);
+        slices[1] = IoSlice::new(merged.headers);
+        for (slice, part) in slices[2..].iter_mut().zip(merged.parts) {
+            *slice = IoSlice::new(part);
+        }
+        self.device.send_vectored(&slices[..2 + merged.parts.len()]).map(drop)
     }
 }
 
@@ -117,6 +127,22 @@ fn parse(bytes: &[u8]) -> Option<(Offload, &[u8])> {
     };
     let checksum = (header[0] & NEEDS_CSUM != 0).then(|| (word(6), word(8)));
     Some((Offload { segment, checksum }, packet))
+}
+
+/// Writes the virtio header of a super-packet.
+fn emit(row: RowHeader, headers_len: usize) -> [u8; HEADER_LEN] {
+    let mut header = [0; HEADER_LEN];
+    header[0] = NEEDS_CSUM;
+    header[1] = match (row.tcp, row.v6) {
+        (false, _) => GSO_UDP_L4,
+        (true, false) => GSO_TCPV4,
+        (true, true) => GSO_TCPV6,
+    };
+    let words = [headers_len as u16, row.size, row.transport, row.checksum];
+    for (place, word) in header[2..].chunks_mut(2).zip(words) {
+        place.copy_from_slice(&word.to_ne_bytes());
+    }
+    header
 }
 
 fn explain(error: &io::Error) -> Error {

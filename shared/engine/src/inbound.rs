@@ -131,6 +131,20 @@ impl Inbound {
         Some(packet)
     }
 
+    /// All packets that [`poll_packet`](Self::poll_packet) would give, in their order.
+    pub fn ready(&self) -> impl Iterator<Item = &[u8]> {
+        self.lanes.ready()
+    }
+
+    /// They are delivered.
+    pub fn forget_ready(&mut self) {
+        for packet in self.lanes.ready() {
+            self.stats.packets += 1;
+            self.stats.bytes += packet.len() as u64;
+        }
+        self.lanes.forget_ready();
+    }
+
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Time) {
         self.release(now);

@@ -127,6 +127,41 @@ impl Cut {
     }
 }
 
+/// What one read of a TUN device gives, as the packets that it stands for.
+#[derive(Clone, Copy, Debug)]
+pub struct Segments<'p> {
+    packet: &'p [u8],
+    offload: Offload,
+    cut: Cut,
+}
+
+impl<'p> Segments<'p> {
+    /// The segments of `packet`; none if it is no packet, or can't be what `offload` says.
+    pub fn of(packet: &'p [u8], offload: Offload) -> Option<Self> {
+        let headers = Headers::parse(packet)?;
+        let cut = Cut::new(packet, &headers, offload)?;
+        Some(Self { packet, offload, cut })
+    }
+
+    /// How many there are, one at least.
+    pub fn count(&self) -> u16 {
+        self.cut.count
+    }
+
+    /// The bytes of one.
+    pub fn len(&self, index: u16) -> usize {
+        self.cut.len(index)
+    }
+
+    /// Writes one to the start of `out`, which must have room for it.
+    pub fn emit(&self, index: u16, out: &mut [u8]) {
+        self.cut.emit(self.packet, index, out);
+        if let (1, Some((start, offset))) = (self.cut.count, self.offload.checksum) {
+            complete(&mut out[..self.packet.len()], start, offset);
+        }
+    }
+}
+
 /// Computes the checksum that the kernel left to us, where the packet is one as it stands.
 /// Returns whether the places named lie inside the packet.
 pub(crate) fn complete(packet: &mut [u8], start: u16, offset: u16) -> bool {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, io, os::fd::OwnedFd, sync::Arc, time::Duration}
 
 use crossbeam::channel::{Receiver, TryRecvError};
 use engine::{
-    Event, FourTuple, Hint, Session, SessionConfig, Time,
+    Event, FourTuple, Hint, Inbound, Merged, Merger, Session, SessionConfig, Time,
     wire::{Outer, PATHS_MAX},
 };
 use tokio::sync::mpsc;
@@ -244,9 +244,11 @@ impl DriverThread {
             // shorter than the path's, and every later one like a queue.
             let now = clock::since_boot();
             if let Ok(count) = received {
+                let mut merger = Merger::new();
                 for batch in buffers.batches(count) {
-                    self.handle_batch(now, number, batch);
+                    self.handle_batch(now, number, batch, &mut merger);
                 }
+                merger.flush(|merged| write(&self.tun, merged, &mut self.counts));
             }
             self.buffers = Some(buffers);
             match received {
@@ -260,7 +262,13 @@ impl DriverThread {
         }
     }
 
-    fn handle_batch(&mut self, now: Duration, number: u16, batch: Received<'_>) {
+    fn handle_batch<'b>(
+        &mut self,
+        now: Duration,
+        number: u16,
+        batch: Received<'b>,
+        merger: &mut Merger<'b>,
+    ) {
         let from = FourTuple { socket: number, local: batch.to, remote: batch.from };
         for datagram in batch.bytes.chunks_mut(batch.stride) {
             if control::is_control(datagram) {
@@ -281,10 +289,12 @@ impl DriverThread {
             let inbound = &mut entry.session.inbound;
             let packet = inbound.handle_datagram(time, &from, batch.ecn, datagram);
             if let Some(packet) = packet {
-                write(&self.tun, packet, &mut self.counts);
+                merger.push(packet, |merged| write(&self.tun, merged, &mut self.counts));
             }
-            while let Some(packet) = inbound.poll_packet() {
-                write(&self.tun, packet, &mut self.counts);
+            if inbound.ready().next().is_some() {
+                // These follow what came before.
+                merger.flush(|merged| write(&self.tun, merged, &mut self.counts));
+                deliver(inbound, &self.tun, &mut self.counts);
             }
         }
     }
@@ -296,11 +306,9 @@ impl DriverThread {
         let session = &mut entry.session;
         session.exchange(time);
         session.handle_timeout(time);
-        while let Some(packet) = session.inbound.poll_packet() {
-            write(&self.tun, packet, &mut self.counts);
-        }
+        deliver(&mut session.inbound, &self.tun, &mut self.counts);
         while let Some(error) = session.outbound.poll_error() {
-            write(&self.tun, &error, &mut self.counts);
+            write(&self.tun, Merged::packet(&[&error]), &mut self.counts);
         }
         send(session, time, &mut self.sockets, &self.poller, &mut self.counts);
         session.exchange(time);
@@ -404,9 +412,19 @@ fn paths(session: &Session, number: u16) -> Vec<engine::PathId> {
     ids.filter(uses).collect()
 }
 
-fn write(tun: &Tun, packet: &[u8], counts: &mut DriverReport) {
-    if tun.write(packet).is_err() {
-        counts.tun_refused += 1;
+/// Delivers what has waited for its turn.
+fn deliver(inbound: &mut Inbound, tun: &Tun, counts: &mut DriverReport) {
+    let mut merger = Merger::new();
+    for packet in inbound.ready() {
+        merger.push(packet, |merged| write(tun, merged, counts));
+    }
+    merger.flush(|merged| write(tun, merged, counts));
+    inbound.forget_ready();
+}
+
+fn write(tun: &Tun, merged: Merged<'_>, counts: &mut DriverReport) {
+    if tun.write(merged).is_err() {
+        counts.tun_refused += merged.parts.len() as u64;
     }
 }
 

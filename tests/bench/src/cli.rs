@@ -14,7 +14,9 @@ use crate::case::{Case, Plan};
 use crate::egress::Egress;
 use crate::namespaces::{self, Place};
 use crate::progress::Progress;
+use crate::relay::Relay;
 use crate::row::{Row, Runner};
+use crate::speed::Speed;
 use crate::store::Store;
 use crate::{ablation, picture, scenario, snapshot, table, virtual_time};
 
@@ -32,6 +34,11 @@ enum Task {
     Egress(Egress),
     /// Several links: how much of them one flow gets, and what happens when they fail
     Multipath(Multipath),
+    /// Carry packets between a TUN device and UDP, and nothing else (used by `speed`)
+    #[command(hide = true)]
+    Relay(Relay),
+    /// One fast wire: how fast packets pass, beside other tunnels
+    Speed(Speed),
 }
 
 /// What to run of the multipath scenarios.
@@ -92,6 +99,14 @@ pub fn run() -> Result<ExitCode> {
         Task::Egress(options) => {
             let code = if options.run()? { ExitCode::SUCCESS } else { ExitCode::FAILURE };
             return Ok(code);
+        }
+        Task::Relay(options) => {
+            options.run()?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Task::Speed(options) => {
+            options.run()?;
+            return Ok(ExitCode::SUCCESS);
         }
         Task::Multipath(options) => options,
     };

@@ -68,31 +68,49 @@ fn mptcp(case: &Case, lab: &Lab) -> Result<Ends> {
 
 /// Runs the flow through the tunnel that a script brings up.
 fn through(case: &Case, lab: &Lab, script: &Path, stop: &Stop) -> Result<f64> {
-    let script = script.canonicalize().context("find the script")?;
-    let addresses = |host| {
-        let all =
-            (0..case.scenario.links.len()).map(|link| link_address(link, host)[0].to_string());
-        all.collect::<Vec<_>>().join(" ")
-    };
     let links: Vec<&str> = case.scenario.links.iter().map(|link| link.name.as_str()).collect();
-    let start = |node: Node| {
-        let mut command = Command::new(&script);
-        command.arg(node.to_string()).env("LINKS", links.join(" "));
-        command.env("CLIENT_ADDRESSES", addresses(1)).env("SERVER_ADDRESSES", addresses(2));
-        command.env("SERVER", SERVER_ADDRESS[0].to_string());
-        let program = Program::start(lab, node, "the script", command)?;
-        program.wait_ready()?;
-        anyhow::Ok(program)
-    };
-    let (mut server, mut client) = (start(Node::Server)?, start(Node::Client)?);
+    let mut scripted = Scripted::start(lab, script, &links)?;
     let plain = Ends::through_tunnel(case.way, Family::V4);
-    let address = if case.way == Direction::Up { INNER[0] } else { INNER[1] };
-    let ends = Ends { address: address.to_owned(), ..plain };
+    let place = usize::from(case.way == Direction::Down);
+    let ends = Ends { address: Scripted::INNER[place].to_owned(), ..plain };
     let goodput = bulk_goodput(lab, &ends, case.sender, case.scenario.seconds, stop)?;
-    client.terminate()?;
-    server.terminate()?;
+    scripted.client.terminate()?;
+    scripted.server.terminate()?;
     Ok(goodput)
 }
 
-/// The inner addresses that a script gives: the server's and the client's.
-const INNER: [&str; 2] = ["10.250.0.1", "10.250.0.2"];
+/// A tunnel that a script has brought up.
+pub struct Scripted {
+    /// The script at the client's end.
+    pub client: Program,
+    /// The script at the server's end.
+    pub server: Program,
+}
+
+impl Scripted {
+    /// The inner addresses that a script gives: the server's and the client's.
+    pub const INNER: [&str; 2] = ["10.250.0.1", "10.250.0.2"];
+
+    /// Starts it at both ends and waits until both are ready.
+    ///
+    /// # Errors
+    /// When the tunnel does not come up.
+    pub fn start(lab: &Lab, script: &Path, links: &[&str]) -> Result<Self> {
+        let script = script.canonicalize().context("find the script")?;
+        let addresses = |host| {
+            let all = (0..links.len()).map(|link| link_address(link, host)[0].to_string());
+            all.collect::<Vec<_>>().join(" ")
+        };
+        let start = |node: Node| {
+            let mut command = Command::new(&script);
+            command.arg(node.to_string()).env("LINKS", links.join(" "));
+            command.env("CLIENT_ADDRESSES", addresses(1)).env("SERVER_ADDRESSES", addresses(2));
+            command.env("SERVER", SERVER_ADDRESS[0].to_string());
+            let program = Program::start(lab, node, "the script", command)?;
+            program.wait_ready()?;
+            anyhow::Ok(program)
+        };
+        let server = start(Node::Server)?;
+        Ok(Self { server, client: start(Node::Client)? })
+    }
+}

@@ -46,6 +46,10 @@ impl Daemon {
         let wiring = Wiring::make(&topology)?;
         let mut emulator = Emulator::new(&topology)?;
         for link in 0..topology.links.len() {
+            if topology.links[link].wire == Switch::On {
+                wiring.add_wire(&topology, link)?;
+                continue;
+            }
             emulator.plug(link, Port::Client, Some(wiring.add_client_end(&topology, link)?))?;
             emulator.plug(link, Port::Server, Some(wiring.add_server_end(&topology, link)?))?;
         }
@@ -171,6 +175,10 @@ impl Daemon {
     }
 
     fn plug(&self, link: usize, switch: Switch) -> Result<()> {
+        let spec = &self.topology.links[link];
+        if spec.wire == Switch::On {
+            bail!("link '{}' is a wire: set it down by `ip link`", spec.name);
+        }
         self.remote.ask(move |emulator| emulator.plug(link, Port::Client, None))??;
         if switch == Switch::On {
             let device = self.wiring.add_client_end(&self.topology, link)?;

@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::link::{LinkConfig, Switch};
+use crate::link::{LinkConfig, Rate, Switch};
 
 /// What to raise.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -56,6 +56,9 @@ pub struct LinkSpec {
     pub icmp_too_big: Switch,
     /// MTU of the client's device, in bytes; the server's is always 1500.
     pub device_mtu: u16,
+    /// Whether the kernel joins both ends, as fast as the machine is, and nothing is emulated.
+    #[serde(default)]
+    pub wire: Switch,
 }
 
 impl LinkSpec {
@@ -74,7 +77,14 @@ impl LinkSpec {
             nat: Switch::Off,
             icmp_too_big: Switch::Off,
             device_mtu: DEVICE_MTU,
+            wire: Switch::Off,
         }
+    }
+
+    /// A link that the kernel joins back to back, with all of its offloads.
+    pub fn wire(name: &str) -> Self {
+        let config = LinkConfig::new(Rate::Unlimited, 0);
+        Self { wire: Switch::On, ..Self::with(name, config) }
     }
 }
 

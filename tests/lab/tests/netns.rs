@@ -191,6 +191,24 @@ fn a_link_is_unplugged_and_plugged_in_again() {
 }
 
 #[test]
+fn a_wire_is_joined_by_the_kernel_beside_emulated_links() {
+    let lab = up(Topology::of([LinkSpec::wire("a-wire-so-long"), LinkSpec::new("lte", 50, 60)]));
+    let echo = lab.tool(Node::Server, &["udp-echo", "--listen", "10.70.0.1:7"]).unwrap();
+    let ping = |interface: &str| {
+        let arguments =
+            ["ping", "--to", "10.70.0.1:7", "--interface", interface, "--seconds", "0.4"];
+        lab.tool(Node::Client, &arguments).unwrap().report::<ping::PingReport>().unwrap()
+    };
+
+    let (wire, link) = (ping("a-wire-so-long"), ping("lte"));
+    drop(echo);
+
+    assert_eq!((wire.lost, link.lost), (0, 0));
+    assert!(wire.rtt_us.p50 < link.rtt_us.p50 / 2.0, "{wire:?} {link:?}");
+    assert!(lab.plug("a-wire-so-long", Switch::Off).is_err(), "nothing is emulated there");
+}
+
+#[test]
 fn a_lan_and_guests_have_machines_of_their_own() {
     let mut topology = Topology::of([LinkSpec::new("fibre", 50, 10), LinkSpec::new("far", 50, 30)]);
     topology.links[1].client = 1;

@@ -166,6 +166,18 @@ impl Lanes {
         Some(self.slots.packet(slot))
     }
 
+    /// All packets to deliver, in their order.
+    pub(super) fn ready(&self) -> impl Iterator<Item = &[u8]> {
+        self.ready.iter().map(|slot| self.slots.packet(*slot))
+    }
+
+    /// Gives back the memory of those.
+    pub(super) fn forget_ready(&mut self) {
+        for slot in self.ready.drain(..) {
+            self.slots.release(slot);
+        }
+    }
+
     /// Forgets lanes that were idle for long, and gives memory back. Returns whether it did, because
     /// there has been nothing to do.
     pub(super) fn sweep(&mut self, now: Time) -> bool {

@@ -57,14 +57,7 @@ impl Wiring {
         let spec = &topology.links[link];
         self.namespace(client_node(spec.client))?.enter(|| {
             let device = open_device(&spec.name, spec.device_mtu)?;
-            let netlink = Netlink::open()?;
-            netlink.set_up(&spec.name)?;
-            for (address, prefix) in link_address(link, 1).into_iter().zip(PREFIXES) {
-                netlink.add_address(&spec.name, address, prefix)?;
-            }
-            for gateway in link_address(link, 2) {
-                netlink.add_default_route(&spec.name, gateway, METRIC + link as u32)?;
-            }
+            set_up_client_end(&spec.name, link)?;
             Ok(device)
         })
     }
@@ -74,13 +67,24 @@ impl Wiring {
         let spec = &topology.links[link];
         self.namespace(Node::Server)?.enter(|| {
             let device = open_device(&spec.name, DEVICE_MTU)?;
-            let netlink = Netlink::open()?;
-            netlink.set_up(&spec.name)?;
-            for (address, prefix) in link_address(link, 2).into_iter().zip(PREFIXES) {
-                netlink.add_address(&spec.name, address, prefix)?;
-            }
+            set_up_server_end(&spec.name, link)?;
             Ok(device)
         })
+    }
+
+    /// Makes both ends of a link that the kernel joins.
+    pub(super) fn add_wire(&self, topology: &Topology, link: usize) -> Result<()> {
+        let spec = &topology.links[link];
+        let server = self.namespace(Node::Server)?;
+        self.namespace(client_node(spec.client))?.enter(|| {
+            let netlink = Netlink::open()?;
+            // Two devices of one name can't be where they are made.
+            let far = format!("{}-far", &spec.name[..spec.name.len().min(11)]);
+            netlink.add_pair(&spec.name, &far)?;
+            netlink.rename(&far, &spec.name, server.pid())
+        })?;
+        server.enter(|| set_up_server_end(&spec.name, link))?;
+        self.namespace(client_node(spec.client))?.enter(|| set_up_client_end(&spec.name, link))
     }
 
     /// Packets dropped by the kernel at the client's and the server's end of a link.
@@ -199,6 +203,29 @@ fn prepare() -> Result<()> {
     // would be answered by another. Where sysctls are read-only the kernel's own default is off.
     for name in ["all", "default"] {
         let _ = set_sysctl(&format!("net/ipv4/conf/{name}/rp_filter"), "0");
+    }
+    Ok(())
+}
+
+/// Gives the client's end of a link its addresses and a default route.
+fn set_up_client_end(name: &str, link: usize) -> Result<()> {
+    let netlink = Netlink::open()?;
+    netlink.set_up(name)?;
+    for (address, prefix) in link_address(link, 1).into_iter().zip(PREFIXES) {
+        netlink.add_address(name, address, prefix)?;
+    }
+    for gateway in link_address(link, 2) {
+        netlink.add_default_route(name, gateway, METRIC + link as u32)?;
+    }
+    Ok(())
+}
+
+/// Gives the server's end of a link its addresses.
+fn set_up_server_end(name: &str, link: usize) -> Result<()> {
+    let netlink = Netlink::open()?;
+    netlink.set_up(name)?;
+    for (address, prefix) in link_address(link, 2).into_iter().zip(PREFIXES) {
+        netlink.add_address(name, address, prefix)?;
     }
     Ok(())
 }

@@ -92,6 +92,17 @@ impl Netlink {
         self.runtime.block_on(request).with_context(|| format!("move {name}"))
     }
 
+    /// Moves a device to the namespace of the process `pid`, where it gets another name.
+    ///
+    /// # Errors
+    /// Those of the kernel.
+    pub fn rename(&self, name: &str, to: &str, pid: u32) -> Result<()> {
+        let message =
+            LinkUnspec::new_with_index(self.index(name)?).name(to.to_owned()).setns_by_pid(pid);
+        let request = self.handle.link().set(message.build()).execute();
+        self.runtime.block_on(request).with_context(|| format!("move {name} and call it {to}"))
+    }
+
     /// Gives a device an address, usable at once. An address that is there already is kept.
     ///
     /// # Errors

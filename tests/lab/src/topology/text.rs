@@ -16,7 +16,8 @@ pub struct Edit {
     pub change: Change,
 }
 
-/// Reads `NAME[@CLIENT]=RATE/RTT[,KEY=VALUE...]`.
+/// Reads `NAME[@CLIENT]=RATE/RTT[,KEY=VALUE...]`, or `NAME[@CLIENT]=wire` for one that nothing is
+/// emulated on.
 ///
 /// # Errors
 /// Says which part is wrong and what would be right.
@@ -29,6 +30,9 @@ pub fn parse_link(text: &str) -> Result<LinkSpec, String> {
         }
         None => (name, 0),
     };
+    if rest == "wire" {
+        return Ok(LinkSpec { client, ..LinkSpec::wire(name) });
+    }
     let mut parts = rest.split(',');
     let (rate, rtt) = parts
         .next()

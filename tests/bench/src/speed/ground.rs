@@ -1,0 +1,109 @@
+//! A client and a server on one wire, with a system between them.
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use lab::topology::link_address;
+use lab::{Lab, LinkSpec, Node, Topology};
+use netns::{Options, Program, Tunnel};
+
+use super::system::System;
+use crate::peer::Scripted;
+use crate::relay::Sealing;
+
+/// A system that is up.
+pub(super) enum Ground {
+    Raw(Lab),
+    Tunnel(Box<Tunnel>),
+    Scripted(Lab, Scripted),
+}
+
+impl Ground {
+    pub(super) fn raise(system: &System) -> Result<Self> {
+        let topology = Topology::of([LinkSpec::wire("wire")]);
+        Ok(match system {
+            System::Raw => Self::Raw(Lab::up(&topology)?),
+            System::Hawser => {
+                let tunnel = Tunnel::up(&topology, &Options::default())?;
+                tunnel.wait_paths_up(1)?;
+                Self::Tunnel(Box::new(tunnel))
+            }
+            System::Relay(sealing) => {
+                let lab = Lab::up(&topology)?;
+                let scripted = relay(&lab, *sealing)?;
+                Self::Scripted(lab, scripted)
+            }
+            System::Script(script) => {
+                let lab = Lab::up(&topology)?;
+                let scripted = Scripted::start(&lab, script, &["wire"])?;
+                Self::Scripted(lab, scripted)
+            }
+        })
+    }
+
+    pub(super) fn lab(&self) -> &Lab {
+        match self {
+            Self::Raw(lab) | Self::Scripted(lab, _) => lab,
+            Self::Tunnel(tunnel) => &tunnel.lab,
+        }
+    }
+
+    /// Where a machine is reached through the system.
+    pub(super) fn address(&self, node: Node) -> String {
+        let place = usize::from(node != Node::Server);
+        match self {
+            Self::Raw(_) => link_address(0, [2, 1][place])[0].to_string(),
+            Self::Tunnel(_) => [netns::SERVER[0], netns::CLIENT[0]][place].to_owned(),
+            Self::Scripted(..) => Scripted::INNER[place].to_owned(),
+        }
+    }
+
+    /// The time that the system's processes have spent so far, in seconds: the client's and the
+    /// server's.
+    pub(super) fn cpu_seconds(&self) -> Result<[f64; 2]> {
+        let [client, server] = match self {
+            Self::Raw(_) => return Ok([0.0; 2]),
+            Self::Tunnel(tunnel) => [&tunnel.client, &tunnel.server],
+            Self::Scripted(_, scripted) => [&scripted.client, &scripted.server],
+        };
+        Ok([spent(client)?, spent(server)?])
+    }
+}
+
+/// Starts a relay at both ends.
+fn relay(lab: &Lab, sealing: Sealing) -> Result<Scripted> {
+    let start = |node: Node, place: usize| {
+        let [own, other] =
+            [[2, 1], [1, 2]][place].map(|host| format!("{}:4700", link_address(0, host)[0]));
+        let [inner, peer] = [Scripted::INNER[place], Scripted::INNER[1 - place]];
+        let mut command = Command::new(std::env::current_exe()?);
+        command
+            .args(["relay", "--local", &own, "--remote", &other, "--inner", inner, "--peer", peer]);
+        command.args(["--sealing", sealing.name()]);
+        let program = Program::start(lab, node, "the relay", command)?;
+        program.wait_ready()?;
+        anyhow::Ok(program)
+    };
+    Ok(Scripted { server: start(Node::Server, 0)?, client: start(Node::Client, 1)? })
+}
+
+/// Of a process and those that it has started.
+fn spent(program: &Program) -> Result<f64> {
+    let mut family = vec![program.pid()];
+    let mut ticks = 0;
+    while let Some(pid) = family.pop() {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).context("read its time")?;
+        // What follows the name, which may contain anything.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split(' ').collect();
+        let field = |at: usize| fields.get(at).and_then(|it| it.parse::<u64>().ok());
+        ticks += field(12).unwrap_or(0) + field(13).unwrap_or(0);
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let children = children.unwrap_or_default();
+        family.extend(children.split_whitespace().filter_map(|it| it.parse::<u32>().ok()));
+    }
+    Ok(ticks as f64 / TICKS)
+}
+
+/// USER_HZ, the same on all machines that Debian runs on.
+const TICKS: f64 = 100.0;
