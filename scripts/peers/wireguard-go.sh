@@ -2,7 +2,9 @@
 # wireguard-go over the first link, as Debian ships it, or another WireGuard in user space that takes the
 # same words, as $WIREGUARD says. See raw-link.sh.
 set -euo pipefail
-trap 'kill "$(jobs -p)" 2>/dev/null; exit 0' TERM INT
+trap 'exit 0' TERM INT
+# It removes its socket when it ends: waited for, or it would remove that of the next one.
+trap 'kill "$(jobs -p)" 2>/dev/null; wait' EXIT
 
 read -r link _ <<<"$LINKS"
 read -r client _ <<<"$CLIENT_ADDRESSES"
@@ -16,7 +18,7 @@ esac
 read -ra program <<<"${WIREGUARD:-wireguard-go}"
 WG_PROCESS_FOREGROUND=1 LOG_LEVEL=error "${program[@]}" -f "$device" >/dev/null 2>&1 &
 for _ in $(seq 100); do
-    [ -S "/run/wireguard/$device.sock" ] && break
+    wg show "$device" >/dev/null 2>&1 && break
     sleep 0.05
 done
 wg set "$device" listen-port "$port" private-key <(key "$1") \

@@ -69,14 +69,11 @@ fn mptcp(case: &Case, lab: &Lab) -> Result<Ends> {
 /// Runs the flow through the tunnel that a script brings up.
 fn through(case: &Case, lab: &Lab, script: &Path, stop: &Stop) -> Result<f64> {
     let links: Vec<&str> = case.scenario.links.iter().map(|link| link.name.as_str()).collect();
-    let mut scripted = Scripted::start(lab, script, &links)?;
+    let _scripted = Scripted::start(lab, script, &links)?;
     let plain = Ends::through_tunnel(case.way, Family::V4);
     let place = usize::from(case.way == Direction::Down);
     let ends = Ends { address: Scripted::INNER[place].to_owned(), ..plain };
-    let goodput = bulk_goodput(lab, &ends, case.sender, case.scenario.seconds, stop)?;
-    scripted.client.terminate()?;
-    scripted.server.terminate()?;
-    Ok(goodput)
+    bulk_goodput(lab, &ends, case.sender, case.scenario.seconds, stop)
 }
 
 /// A tunnel that a script has brought up.
@@ -85,6 +82,17 @@ pub struct Scripted {
     pub client: Program,
     /// The script at the server's end.
     pub server: Program,
+}
+
+impl Drop for Scripted {
+    fn drop(&mut self) {
+        // Asked to end, a script ends what it has started; nobody else knows of that.
+        for program in [&mut self.client, &mut self.server] {
+            if let Err(error) = program.terminate() {
+                eprintln!("bench: {error:#}");
+            }
+        }
+    }
 }
 
 impl Scripted {

@@ -16,7 +16,8 @@ use crate::relay::Sealing;
 pub(super) enum Ground {
     Raw(Lab),
     Tunnel(Box<Tunnel>),
-    Scripted(Lab, Scripted),
+    /// What stands in the lab ends before it.
+    Scripted(Scripted, Lab),
 }
 
 impl Ground {
@@ -32,19 +33,19 @@ impl Ground {
             System::Relay(sealing) => {
                 let lab = Lab::up(&topology)?;
                 let scripted = relay(&lab, *sealing)?;
-                Self::Scripted(lab, scripted)
+                Self::Scripted(scripted, lab)
             }
             System::Script(script) => {
                 let lab = Lab::up(&topology)?;
                 let scripted = Scripted::start(&lab, script, &["wire"])?;
-                Self::Scripted(lab, scripted)
+                Self::Scripted(scripted, lab)
             }
         })
     }
 
     pub(super) fn lab(&self) -> &Lab {
         match self {
-            Self::Raw(lab) | Self::Scripted(lab, _) => lab,
+            Self::Raw(lab) | Self::Scripted(_, lab) => lab,
             Self::Tunnel(tunnel) => &tunnel.lab,
         }
     }
@@ -65,7 +66,7 @@ impl Ground {
         let [client, server] = match self {
             Self::Raw(_) => return Ok([0.0; 2]),
             Self::Tunnel(tunnel) => [&tunnel.client, &tunnel.server],
-            Self::Scripted(_, scripted) => [&scripted.client, &scripted.server],
+            Self::Scripted(scripted, _) => [&scripted.client, &scripted.server],
         };
         Ok([spent(client)?, spent(server)?])
     }
