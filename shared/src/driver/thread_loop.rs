@@ -414,6 +414,9 @@ fn paths(session: &Session, number: u16) -> Vec<engine::PathId> {
 
 /// Delivers what has waited for its turn.
 fn deliver(inbound: &mut Inbound, tun: &Tun, counts: &mut DriverReport) {
+    if inbound.ready().next().is_none() {
+        return;
+    }
     let mut merger = Merger::new();
     for packet in inbound.ready() {
         merger.push(packet, |merged| write(tun, merged, counts));

@@ -67,7 +67,7 @@ impl Wiring {
         let spec = &topology.links[link];
         self.namespace(Node::Server)?.enter(|| {
             let device = open_device(&spec.name, DEVICE_MTU)?;
-            set_up_server_end(&spec.name, link)?;
+            set_up_end(&spec.name, link, 2)?;
             Ok(device)
         })
     }
@@ -83,7 +83,7 @@ impl Wiring {
             netlink.add_pair(&spec.name, &far)?;
             netlink.rename(&far, &spec.name, server.pid())
         })?;
-        server.enter(|| set_up_server_end(&spec.name, link))?;
+        server.enter(|| set_up_end(&spec.name, link, 2))?;
         self.namespace(client_node(spec.client))?.enter(|| set_up_client_end(&spec.name, link))
     }
 
@@ -207,24 +207,21 @@ fn prepare() -> Result<()> {
     Ok(())
 }
 
-/// Gives the client's end of a link its addresses and a default route.
+/// Sets the client's end of a link up, with a default route by it.
 fn set_up_client_end(name: &str, link: usize) -> Result<()> {
+    set_up_end(name, link, 1)?;
     let netlink = Netlink::open()?;
-    netlink.set_up(name)?;
-    for (address, prefix) in link_address(link, 1).into_iter().zip(PREFIXES) {
-        netlink.add_address(name, address, prefix)?;
-    }
     for gateway in link_address(link, 2) {
         netlink.add_default_route(name, gateway, METRIC + link as u32)?;
     }
     Ok(())
 }
 
-/// Gives the server's end of a link its addresses.
-fn set_up_server_end(name: &str, link: usize) -> Result<()> {
+/// Sets one end of a link up, with its addresses: 1 is the client's, 2 the server's.
+fn set_up_end(name: &str, link: usize, host: u8) -> Result<()> {
     let netlink = Netlink::open()?;
     netlink.set_up(name)?;
-    for (address, prefix) in link_address(link, 2).into_iter().zip(PREFIXES) {
+    for (address, prefix) in link_address(link, host).into_iter().zip(PREFIXES) {
         netlink.add_address(name, address, prefix)?;
     }
     Ok(())
