@@ -5,7 +5,7 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd},
 };
 
-use engine::{Merged, Offload, PACKET_MAX, ROW_PARTS_MAX, RowHeader};
+use engine::{Merged, Offload, PacketBuffer, ROW_PARTS_MAX, RowHeader};
 use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 
 use crate::exit::Error;
@@ -56,14 +56,16 @@ impl Tun {
         &self.name
     }
 
-    /// Reads one packet, or super-packet, into `buffer`. Returns where it lies, and what the kernel
-    /// left for us to do. `None` for something that is no packet.
+    /// Reads one packet, or super-packet, into `buffer`. Returns what the kernel left for us to do.
+    /// `None` for something that is no packet.
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] when there is none.
-    pub fn read<'b>(&self, buffer: &'b mut TunBuffer) -> io::Result<Option<(Offload, &'b [u8])>> {
-        let len = self.device.recv(&mut buffer.0)?;
-        Ok(parse(&buffer.0[..len]))
+    pub fn read(&self, buffer: &mut PacketBuffer) -> io::Result<Option<Offload>> {
+        let len = self.device.recv(buffer.room())?;
+        let offload = parse(&buffer.room()[..len]);
+        buffer.set(HEADER_LEN..len);
+        Ok(offload)
     }
 
     /// Writes one packet, or a super-packet.
@@ -100,25 +102,9 @@ impl std::fmt::Debug for Tun {
     }
 }
 
-/// Room for what one read of a TUN device may give.
-pub struct TunBuffer(Box<[u8]>);
-
-impl TunBuffer {
-    /// A buffer, to be used again and again.
-    pub fn new() -> Self {
-        Self(vec![0; HEADER_LEN + PACKET_MAX].into_boxed_slice())
-    }
-}
-
-impl Default for TunBuffer {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 /// Reads the virtio header (virtio 1.2, 5.1.6; in the host's byte order, as Linux hands it over).
-fn parse(bytes: &[u8]) -> Option<(Offload, &[u8])> {
-    let (header, packet) = bytes.split_first_chunk::<HEADER_LEN>()?;
+fn parse(bytes: &[u8]) -> Option<Offload> {
+    let header = bytes.first_chunk::<HEADER_LEN>()?;
     let word = |at: usize| u16::from_ne_bytes([header[at], header[at + 1]]);
     let segment = match header[1] & !GSO_ECN {
         GSO_NONE => None,
@@ -126,7 +112,7 @@ fn parse(bytes: &[u8]) -> Option<(Offload, &[u8])> {
         _ => return None,
     };
     let checksum = (header[0] & NEEDS_CSUM != 0).then(|| (word(6), word(8)));
-    Some((Offload { segment, checksum }, packet))
+    Some(Offload { segment, checksum })
 }
 
 /// Writes the virtio header of a super-packet.
@@ -182,16 +168,14 @@ mod tests {
         }
         bytes.push(0x45);
 
-        let (offload, packet) = parse(&bytes).expect("a packet");
-
-        assert_eq!(offload, Offload { segment: Some(1398), checksum: Some((20, 16)) });
-        assert_eq!(packet, [0x45]);
+        let offload = Offload { segment: Some(1398), checksum: Some((20, 16)) };
+        assert_eq!(parse(&bytes), Some(offload));
     }
 
     #[test]
     fn what_is_no_packet_is_refused() {
         assert!(parse(&[0; 9]).is_none());
         assert!(parse(&[0, 77, 0, 0, 0, 0, 0, 0, 0, 0, 0x45]).is_none());
-        assert_eq!(parse(&[0; 10]).map(|(_, packet)| packet.len()), Some(0));
+        assert_eq!(parse(&[0; 10]), Some(Offload::default()));
     }
 }

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod aead;
+mod buffer;
 mod checksum;
 mod clamp;
 mod class;
@@ -30,6 +31,7 @@ mod time;
 mod trial;
 pub mod wire;
 
+pub use buffer::PacketBuffer;
 pub use class::{Class, Dscp, Match, Rule, Rules};
 pub use filter::{Filter, Prefix};
 pub use inbound::{HELD_BYTES_MAX, Inbound};

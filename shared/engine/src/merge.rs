@@ -14,7 +14,7 @@ use crate::{
 ///
 /// Packets of one flow keep their order; those of different flows may change places.
 pub struct Merger<'p> {
-    rows: [Option<Row<'p>>; ROWS_MAX],
+    rows: [Option<Waiting<'p>>; ROWS_MAX],
     /// The row that was begun longest ago, which makes room for another.
     oldest: usize,
 }
@@ -52,9 +52,20 @@ pub struct RowHeader {
     pub checksum: u16,
 }
 
+/// What may be followed by more of its flow.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lies where it grows, and is moved only when it ends"
+)]
+enum Waiting<'p> {
+    /// One packet. Most stay alone, and pay for no row.
+    One(FlowKey, Candidate<'p>),
+    /// Several.
+    Row(FlowKey, Row<'p>),
+}
+
 /// A row of packets, each of which follows the one before.
 struct Row<'p> {
-    flow: FlowKey,
     /// Those of the first packet.
     headers: [u8; HEADERS_MAX],
     headers_len: usize,
@@ -63,8 +74,6 @@ struct Row<'p> {
     parts: [&'p [u8]; ROW_PARTS_MAX],
     count: usize,
     payload: usize,
-    /// The first packet as it came.
-    first: &'p [u8],
     /// Nothing may follow.
     closed: bool,
 }
@@ -90,7 +99,8 @@ impl<'p> Merger<'p> {
             return;
         };
         let flow = headers.flow();
-        let place = self.rows.iter().position(|row| row.as_ref().is_some_and(|it| it.flow == flow));
+        let mine = |row: &Option<Waiting<'_>>| row.as_ref().is_some_and(|it| *it.flow() == flow);
+        let place = self.rows.iter().position(mine);
         let candidate = Candidate::new(packet, &headers);
         if let (Some(place), Some(candidate)) = (place, &candidate)
             && let Some(row) = &mut self.rows[place]
@@ -111,7 +121,7 @@ impl<'p> Merger<'p> {
             self.oldest = (self.oldest + 1) % ROWS_MAX;
             self.oldest
         });
-        if let Some(row) = self.rows[place].replace(Row::new(flow, &candidate)) {
+        if let Some(row) = self.rows[place].replace(Waiting::One(flow, candidate)) {
             row.write(&mut write);
         }
     }
@@ -132,7 +142,7 @@ impl Default for Merger<'_> {
 
 impl<'p> Candidate<'p> {
     /// `None` for what is better left alone: other protocols, fragments, options of IP, connections
-    /// that begin or end, urgent data, checksums that are wrong.
+    /// that begin or end, urgent data.
     fn new(packet: &'p [u8], headers: &Headers) -> Option<Self> {
         let (v6, transport) = (packet[0] >> 4 == 6, headers.transport);
         let plain = transport == if v6 { 40 } else { 20 };
@@ -160,12 +170,27 @@ impl<'p> Candidate<'p> {
         };
         let headers_len = transport + transport_len;
         let has_payload = packet.len() > headers_len;
-        (has_payload && sums_are_right(packet, headers.protocol, transport)).then_some(Self {
-            packet,
-            transport,
-            headers_len,
-            is_tcp,
-        })
+        has_payload.then_some(Self { packet, transport, headers_len, is_tcp })
+    }
+
+    /// Whether the checksums of IP and transport are right: merging would hide that they are not.
+    fn sums_are_right(&self) -> bool {
+        let (packet, transport) = (self.packet, self.transport);
+        let v6 = packet[0] >> 4 == 6;
+        if !v6 && checksum::finish(checksum::sum(&packet[..transport])) != 0 {
+            return false;
+        }
+        let addresses = if v6 { 8..40 } else { 12..20 };
+        let (protocol, body) = (if self.is_tcp { TCP } else { UDP }, &packet[transport..]);
+        let total =
+            checksum::pseudo(&packet[addresses], protocol, body.len()) + checksum::sum(body);
+        checksum::finish(total) == 0
+    }
+
+    /// Whether a packet may be the next, as far as lengths tell.
+    fn may_precede(&self, next: &Self) -> bool {
+        let len = self.payload().len();
+        !self.ends(0) && next.headers_len == self.headers_len && next.payload().len() <= len
     }
 
     fn payload(&self) -> &'p [u8] {
@@ -179,14 +204,45 @@ impl<'p> Candidate<'p> {
     }
 }
 
+impl<'p> Waiting<'p> {
+    fn flow(&self) -> &FlowKey {
+        let (Self::One(flow, _) | Self::Row(flow, _)) = self;
+        flow
+    }
+
+    /// Takes one more packet, if it is the next.
+    fn extend(&mut self, next: &Candidate<'p>) -> bool {
+        match self {
+            Self::One(flow, first) => {
+                if !(first.may_precede(next) && first.sums_are_right()) {
+                    return false;
+                }
+                let mut row = Row::new(first);
+                let extended = row.extend(next);
+                if extended {
+                    *self = Self::Row(*flow, row);
+                }
+                extended
+            }
+            Self::Row(_, row) => row.extend(next),
+        }
+    }
+
+    fn write(self, write: &mut impl FnMut(Merged<'_>)) {
+        match self {
+            Self::One(_, only) => write(Merged::packet(&[only.packet])),
+            Self::Row(_, row) => row.write(write),
+        }
+    }
+}
+
 impl<'p> Row<'p> {
-    fn new(flow: FlowKey, first: &Candidate<'p>) -> Self {
+    fn new(first: &Candidate<'p>) -> Self {
         let mut headers = [0; HEADERS_MAX];
         headers[..first.headers_len].copy_from_slice(&first.packet[..first.headers_len]);
         let mut parts: [&[u8]; ROW_PARTS_MAX] = [&[]; ROW_PARTS_MAX];
         parts[0] = first.payload();
         Self {
-            flow,
             headers,
             headers_len: first.headers_len,
             transport: first.transport,
@@ -194,7 +250,6 @@ impl<'p> Row<'p> {
             parts,
             count: 1,
             payload: first.payload().len(),
-            first: first.packet,
             closed: first.ends(0),
         }
     }
@@ -205,7 +260,7 @@ impl<'p> Row<'p> {
         let fits = self.count < ROW_PARTS_MAX
             && len <= size
             && self.headers_len + self.payload + len <= usize::from(u16::MAX);
-        if self.closed || !fits || !self.follows(next) {
+        if self.closed || !fits || !self.follows(next) || !next.sums_are_right() {
             return false;
         }
         self.parts[self.count] = next.payload();
@@ -252,10 +307,6 @@ impl<'p> Row<'p> {
     }
 
     fn write(mut self, write: &mut impl FnMut(Merged<'_>)) {
-        if self.count == 1 {
-            write(Merged::packet(&[self.first]));
-            return;
-        }
         let row = self.complete_headers();
         let headers = &self.headers[..self.headers_len];
         write(Merged { row: Some(row), headers, parts: &self.parts[..self.count] });
@@ -288,18 +339,6 @@ impl<'p> Row<'p> {
             checksum: checksum as u16,
         }
     }
-}
-
-/// Whether the checksums of IP and transport are right: merging would hide that they are not.
-fn sums_are_right(packet: &[u8], protocol: u8, transport: usize) -> bool {
-    let v6 = packet[0] >> 4 == 6;
-    if !v6 && checksum::finish(checksum::sum(&packet[..transport])) != 0 {
-        return false;
-    }
-    let addresses = if v6 { 8..40 } else { 12..20 };
-    let body = &packet[transport..];
-    let total = checksum::pseudo(&packet[addresses], protocol, body.len()) + checksum::sum(body);
-    checksum::finish(total) == 0
 }
 
 /// Rows that grow at the same time; a flow beyond them ends another one's row.

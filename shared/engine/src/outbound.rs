@@ -11,17 +11,13 @@ use std::collections::VecDeque;
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-use self::{
-    batch::Batch, copies::Copies, epoch::EpochAge, path::Path, rescue::Rescue, standing::Standing,
-};
+use self::{copies::Copies, epoch::EpochAge, path::Path, rescue::Rescue, standing::Standing};
 use crate::{
-    clamp,
     class::{Class, Classifier},
-    icmp,
     ingress::Ingress,
     keys::SealingKeys,
     notice::{Heard, Notices, Told},
-    packet::{Ecn, FlowHash, Headers},
+    packet::{Ecn, FlowHash},
     path::{
         FourTuple, Hint, PathId, PathState,
         memory::PathMemory,
@@ -29,7 +25,7 @@ use crate::{
         window::Window,
     },
     scheduler::{Mode, PathView, Scheduler},
-    segment::{self, Cut, Offload},
+    segment::Cut,
     slots::Slots,
     stats::OutboundStats,
     steering::Steering,
@@ -41,6 +37,7 @@ use crate::{
 mod batch;
 mod copies;
 mod data;
+mod entrance;
 mod epoch;
 mod hints;
 mod lead;
@@ -205,47 +202,6 @@ impl Outbound {
         }
     }
 
-    /// Takes in a packet from the TUN device: one, or a super-packet as `offload` says.
-    pub fn handle_packet(&mut self, now: Time, offload: Offload, packet: &[u8]) {
-        let parsed = Headers::parse(packet)
-            .and_then(|headers| Some((headers, Cut::new(packet, &headers, offload)?)));
-        // Where a super-packet's IP header states a length, it is that of the whole.
-        let Some((headers, cut)) = parsed.filter(|(headers, _)| headers.len == packet.len()) else {
-            self.stats.dropped_malformed += 1;
-            return;
-        };
-        let segments = u64::from(cut.count);
-        self.stats.packets += segments;
-        self.stats.bytes += packet.len() as u64;
-        if cut.len(0) > usize::from(self.tunnel_mtu) && self.tunnel_mtu > 0 {
-            self.refuse_size(packet, &headers);
-            return;
-        }
-        let note = Note { cut: Some(cut), ecn: Ecn::of(packet) };
-        let Some(slot) = self.slots.insert(packet, note) else {
-            self.stats.dropped_full += segments;
-            return;
-        };
-        let stored = self.slots.packet_mut(slot);
-        if let (1, Some((start, offset))) = (cut.count, offload.checksum)
-            && !segment::complete(stored, start, offset)
-        {
-            self.slots.release(slot);
-            self.stats.dropped_malformed += 1;
-            return;
-        }
-        // After the checksum: what the kernel leaves in its place is no checksum to correct.
-        if self.tunnel_mtu > 0 {
-            clamp::clamp(self.slots.packet_mut(slot), &headers, self.tunnel_mtu);
-        }
-        let bytes_max = self.flow_bytes_max();
-        if !self.ingress.push(now, &self.classifier, &headers, slot, cut, bytes_max) {
-            self.slots.release(slot);
-            self.stats.dropped_full += segments;
-        }
-        self.note_standing(now);
-    }
-
     /// Opens a path in a slot that had none: probes it, and uses it once the peer answers.
     pub fn open_path(&mut self, now: Time, id: PathId, tuple: FourTuple, preference: Preference) {
         if self.paths.get(id.index()).is_none_or(|path| path.is_some()) {
@@ -348,8 +304,9 @@ impl Outbound {
             self.paths.iter().flatten().find(|path| !path.batch.is_empty() && !path.blocked)?;
         let (id, tuple) = (path.id, path.batch.tuple?);
         self.offered = Some(id);
-        let Batch { bytes, segment_size, ecn, .. } = &self.paths[id.index()].as_ref()?.batch;
-        Some(Transmit { path: id, tuple, ecn: *ecn, bytes, segment_size: *segment_size })
+        let batch = &self.paths[id.index()].as_ref()?.batch;
+        let (bytes, segment_size) = (batch.bytes(), batch.segment_size);
+        Some(Transmit { path: id, tuple, ecn: batch.ecn, bytes, segment_size })
     }
 
     /// The socket did not take the batch that was polled last: it is kept, and given again after
@@ -450,18 +407,6 @@ impl Outbound {
         self.stamp
     }
 
-    /// Tells the sender of a packet that it is too long for the tunnel.
-    fn refuse_size(&mut self, packet: &[u8], headers: &Headers) {
-        self.stats.dropped_too_big += 1;
-        if self.errors.len() >= ERRORS_MAX {
-            return;
-        }
-        let mut out = [0; icmp::ERROR_MAX];
-        if let Some(len) = icmp::too_big(packet, headers, self.tunnel_mtu, &mut out) {
-            self.errors.push_back(out[..len].into());
-        }
-    }
-
     fn push_event(&mut self, event: Event) {
         if self.events.len() < EVENTS_MAX {
             self.events.push_back(event);
@@ -475,9 +420,6 @@ fn schedulers(steering: &Steering) -> [Box<dyn Scheduler>; Class::ALL.len()] {
 
 /// Bytes of packets that wait, and of those sent and not acknowledged: 1 Gbit/s for half a second.
 pub const SLOT_BYTES_MAX: usize = 64 << 20;
-
-/// ICMP errors that wait for the driver; more in one turn are dropped, as a router would.
-const ERRORS_MAX: usize = 16;
 
 /// Events that wait for the driver. Each path causes a few.
 const EVENTS_MAX: usize = 256;

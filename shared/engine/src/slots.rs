@@ -1,7 +1,12 @@
 //! Memory for packets that wait: slots of a few sizes, reused for ever.
 //!
-//! A packet is copied once to the slot of its size, and stays until everybody who needs it has let
-//! go. Slots are named by number; nothing is allocated for a packet once the pool is warm.
+//! A packet is copied to the slot of its size, or a long one taken over with its memory, and stays until
+//! everybody who needs it has let go. Slots are named by number; nothing is allocated for a packet once
+//! the pool is warm.
+
+use std::{mem, ops::Range};
+
+use crate::buffer::{BUFFER_LEN, PacketBuffer};
 
 /// Names a slot in use.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -25,7 +30,8 @@ pub(crate) struct Slots<T> {
 #[derive(Debug)]
 struct Slot<T> {
     bytes: Box<[u8]>,
-    len: u32,
+    /// Where in it the packet lies.
+    range: Range<u32>,
     class: u8,
     holders: u32,
     note: T,
@@ -33,9 +39,10 @@ struct Slot<T> {
 
 /// The sizes of slots in bytes: a small packet, a full one, a super-packet of a slow flow, and what
 /// one TUN read gives at most.
-const CLASSES: [usize; 4] = [256, 2048, 16_384, 65_600];
+const CLASSES: [usize; 4] = [256, 2048, 16_384, BUFFER_LEN];
 
-const _: () = assert!(CLASSES[CLASSES.len() - 1] >= crate::packet::PACKET_MAX);
+/// The class of slots that are exchanged for buffers.
+const LARGEST: usize = CLASSES.len() - 1;
 
 impl<T: Copy + Default> Slots<T> {
     /// A pool that never has more than `used_max` bytes of slots, in use or not.
@@ -52,15 +59,32 @@ impl<T: Copy + Default> Slots<T> {
 
     /// Copies `packet` to a slot with one holder. `None` if that would exceed the bound.
     pub(crate) fn insert(&mut self, packet: &[u8], note: T) -> Option<SlotId> {
-        let class = CLASSES.iter().position(|&size| packet.len() <= size)?;
+        let class = class_of(packet)?;
+        let slot = self.take(class, 0..packet.len(), note)?;
+        self.packet_mut(slot).copy_from_slice(packet);
+        Some(slot)
+    }
+
+    /// The same for the packet in a buffer: a long one stays in its memory, for which the buffer gets the
+    /// slot's.
+    pub(crate) fn exchange(&mut self, buffer: &mut PacketBuffer, note: T) -> Option<SlotId> {
+        if class_of(buffer.packet())? != LARGEST {
+            return self.insert(buffer.packet(), note);
+        }
+        let slot = self.take(LARGEST, buffer.range.clone(), note)?;
+        mem::swap(&mut self.slots[slot.0 as usize].bytes, &mut buffer.bytes);
+        Some(slot)
+    }
+
+    /// Takes a slot into use, with one holder.
+    fn take(&mut self, class: usize, range: Range<usize>, note: T) -> Option<SlotId> {
         if self.used + CLASSES[class] > self.used_max {
             return None;
         }
         self.used += CLASSES[class];
         let id = self.free[class].pop().unwrap_or_else(|| self.grow(class));
         let slot = &mut self.slots[id as usize];
-        slot.bytes[..packet.len()].copy_from_slice(packet);
-        slot.len = packet.len() as u32;
+        slot.range = range.start as u32..range.end as u32;
         slot.holders = 1;
         slot.note = note;
         Some(SlotId(id))
@@ -70,7 +94,7 @@ impl<T: Copy + Default> Slots<T> {
     pub(crate) fn packet(&self, SlotId(id): SlotId) -> &[u8] {
         let slot = &self.slots[id as usize];
         debug_assert!(slot.holders > 0, "a slot is read only while held");
-        &slot.bytes[..slot.len as usize]
+        &slot.bytes[slot.range.start as usize..slot.range.end as usize]
     }
 
     /// The note about the packet in the slot.
@@ -82,7 +106,7 @@ impl<T: Copy + Default> Slots<T> {
     pub(crate) fn packet_mut(&mut self, SlotId(id): SlotId) -> &mut [u8] {
         let slot = &mut self.slots[id as usize];
         debug_assert!(slot.holders > 0, "a slot is written only while held");
-        &mut slot.bytes[..slot.len as usize]
+        &mut slot.bytes[slot.range.start as usize..slot.range.end as usize]
     }
 
     /// Adds a holder.
@@ -126,7 +150,7 @@ impl<T: Copy + Default> Slots<T> {
         }
         self.allocated += CLASSES[class];
         let bytes = vec![0; CLASSES[class]].into_boxed_slice();
-        let slot = Slot { bytes, len: 0, class: class as u8, holders: 0, note: T::default() };
+        let slot = Slot { bytes, range: 0..0, class: class as u8, holders: 0, note: T::default() };
         if let Some(id) = self.empty.pop() {
             self.slots[id as usize] = slot;
             return id;
@@ -134,6 +158,10 @@ impl<T: Copy + Default> Slots<T> {
         self.slots.push(slot);
         (self.slots.len() - 1) as u32
     }
+}
+
+fn class_of(packet: &[u8]) -> Option<usize> {
+    CLASSES.iter().position(|&size| packet.len() <= size)
 }
 
 #[cfg(test)]
@@ -177,6 +205,24 @@ mod tests {
             }
             let bytes: usize = slots.slots.iter().map(|slot| slot.bytes.len()).sum();
             assert!(bytes <= 200_000 && bytes == slots.allocated, "{bytes} bytes");
+        }
+    }
+
+    #[test]
+    fn a_long_packet_stays_where_it_was_read_and_a_short_one_is_copied() {
+        let mut slots = Slots::<()>::new(1 << 20);
+        for (len, stays) in [(100, false), (60_000, true)] {
+            let mut buffer = PacketBuffer::new();
+            buffer.room()[10..10 + len].fill(7);
+            buffer.set(10..10 + len);
+            let place = buffer.packet().as_ptr();
+
+            let id = slots.exchange(&mut buffer, ()).expect("room");
+
+            assert_eq!(slots.packet(id), vec![7; len]);
+            assert_eq!(std::ptr::eq(slots.packet(id).as_ptr(), place), stays);
+            assert_eq!(buffer.room().len(), BUFFER_LEN);
+            slots.release(id);
         }
     }
 

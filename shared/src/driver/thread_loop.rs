@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, io, os::fd::OwnedFd, sync::Arc, time::Duration}
 
 use crossbeam::channel::{Receiver, TryRecvError};
 use engine::{
-    Event, FourTuple, Hint, Inbound, Merged, Merger, Session, SessionConfig, Time,
+    Event, FourTuple, Hint, Inbound, Merged, Merger, PacketBuffer, Session, SessionConfig, Time,
     wire::{Outer, PATHS_MAX},
 };
 use tokio::sync::mpsc;
@@ -18,7 +18,7 @@ use super::{
 use crate::{
     clock,
     control::{self, Route},
-    tun::{Tun, TunBuffer},
+    tun::Tun,
     udp::{PathSocket, ReceiveBuffers, Received, SocketTable},
 };
 
@@ -26,7 +26,7 @@ use crate::{
 pub(super) struct DriverThread {
     poller: Poller,
     tun: Tun,
-    tun_buffer: TunBuffer,
+    tun_buffer: PacketBuffer,
     /// Lent to a batch of datagrams while it is read.
     buffers: Option<Box<ReceiveBuffers>>,
     sockets: BTreeMap<u16, Socket>,
@@ -60,7 +60,7 @@ impl DriverThread {
         Ok(Self {
             poller,
             tun,
-            tun_buffer: TunBuffer::new(),
+            tun_buffer: PacketBuffer::new(),
             buffers: Some(Box::new(ReceiveBuffers::new())),
             sockets: BTreeMap::new(),
             table,
@@ -211,15 +211,15 @@ impl DriverThread {
 
     fn read_tun(&mut self, now: Duration) -> io::Result<()> {
         for _ in 0..TUN_READS {
-            let (offload, packet) = match self.tun.read(&mut self.tun_buffer) {
-                Ok(Some(read)) => read,
+            let offload = match self.tun.read(&mut self.tun_buffer) {
+                Ok(Some(offload)) => offload,
                 Ok(None) => continue,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) if is_down(&error) => return Ok(()),
                 Err(error) => return Err(error),
             };
-            let entry = self.routes.find(packet).and_then(|slot| {
+            let entry = self.routes.find(self.tun_buffer.packet()).and_then(|slot| {
                 self.sessions.touch(slot);
                 self.sessions.get_mut(slot)
             });
@@ -228,7 +228,7 @@ impl DriverThread {
                 continue;
             };
             let time = entry.time(now);
-            entry.session.outbound.handle_packet(time, offload, packet);
+            entry.session.outbound.handle_buffer(time, offload, &mut self.tun_buffer);
         }
         Ok(())
     }

@@ -13,10 +13,10 @@ use std::thread;
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, ValueEnum};
 use engine::aead::{Aead, Suite};
-use engine::{Ecn, Merged, Merger, Segments};
+use engine::{Ecn, Merged, Merger, PacketBuffer, Segments};
 use rustix::event::{PollFd, PollFlags, poll};
 use shared::host::{Netlink, Route};
-use shared::tun::{Tun, TunBuffer};
+use shared::tun::Tun;
 use shared::udp::{PathSocket, ReceiveBuffers};
 
 /// Where a relay stands.
@@ -106,12 +106,12 @@ impl Relay {
 
     fn send(&self, tun: &Tun, socket: &PathSocket) -> Result<()> {
         let cipher = self.sealing.cipher();
-        let mut buffer = TunBuffer::new();
+        let mut buffer = PacketBuffer::new();
         let mut wire = Wire { bytes: vec![0; WIRE_LEN], len: 0, size: 0, count: 0, number: 0 };
         loop {
             match tun.read(&mut buffer) {
-                Ok(Some((offload, packet))) => {
-                    let Some(segments) = Segments::of(packet, offload) else { continue };
+                Ok(Some(offload)) => {
+                    let Some(segments) = Segments::of(buffer.packet(), offload) else { continue };
                     for index in 0..segments.count() {
                         if !wire.takes(segments.len(index)) {
                             wire.send(self, socket)?;

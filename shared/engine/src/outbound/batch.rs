@@ -5,7 +5,9 @@ use crate::{packet::Ecn, path::FourTuple};
 /// Datagrams of equal size in a row, of which the last may be shorter.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    pub(super) bytes: Vec<u8>,
+    /// Room, of which the first `len` bytes are in use: to be zeroed once, and not for each datagram.
+    room: Vec<u8>,
+    len: usize,
     pub(super) segment_size: usize,
     count: usize,
     pub(super) ecn: Ecn,
@@ -18,6 +20,21 @@ impl Batch {
         self.count == 0
     }
 
+    /// Bytes of the datagrams.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The datagrams.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.room[..self.len]
+    }
+
+    /// The last so many bytes of them.
+    pub(super) fn last_mut(&mut self, len: usize) -> &mut [u8] {
+        &mut self.room[self.len - len..self.len]
+    }
+
     /// Whether a datagram of this size to this address could be added.
     pub(super) fn takes(&self, len: usize, ecn: Ecn, tuple: &FourTuple, bytes_max: usize) -> bool {
         if self.is_empty() {
@@ -26,21 +43,24 @@ impl Batch {
         !self.closed
             && len <= self.segment_size
             && self.count < SEGMENTS_MAX
-            && self.bytes.len() + len <= bytes_max.min(BYTES_MAX)
+            && self.len + len <= bytes_max.min(BYTES_MAX)
             && self.ecn == ecn
             && self.tuple.as_ref() == Some(tuple)
     }
 
-    /// Adds room for a datagram and gives it, zeroed.
+    /// Adds room for a datagram and gives it. What is in it is of an earlier one.
     pub(super) fn add(&mut self, len: usize, ecn: Ecn, tuple: FourTuple) -> &mut [u8] {
         if self.is_empty() {
             (self.segment_size, self.ecn, self.tuple) = (len, ecn, Some(tuple));
         }
         self.closed |= len < self.segment_size;
         self.count += 1;
-        let start = self.bytes.len();
-        self.bytes.resize(start + len, 0);
-        &mut self.bytes[start..]
+        let end = self.len + len;
+        if self.room.len() < end {
+            self.room.resize(end, 0);
+        }
+        self.len = end;
+        self.last_mut(len)
     }
 
     /// Ends the batch: nothing is added any more.
@@ -51,12 +71,12 @@ impl Batch {
     /// Gives back the memory of an empty batch.
     pub(super) fn shrink(&mut self) {
         if self.is_empty() {
-            self.bytes = Vec::new();
+            self.room = Vec::new();
         }
     }
 
     pub(super) fn clear(&mut self) {
-        self.bytes.clear();
+        self.len = 0;
         self.count = 0;
         self.closed = false;
     }

@@ -349,8 +349,7 @@ impl Outbound {
             index: ReceiverIndex { session: self.peer_slot, path: id.0 },
             number: number as u32,
         };
-        let start = path.batch.bytes.len() - len;
-        let datagram = &mut path.batch.bytes[start..];
+        let datagram = path.batch.last_mut(len);
         let clear = outer.emit();
         datagram[..OUTER_LEN].copy_from_slice(&clear);
         let nonce = wire::nonce(id.0, number);

@@ -260,8 +260,10 @@ impl Outbound {
         let datagram = path.batch.add(len + OVERHEAD, Ecn::NotEct, tuple);
         let header = Inner::without_packet(kind, stamp).emit();
         datagram[OUTER_LEN..OUTER_LEN + INNER_LEN].copy_from_slice(&header);
-        datagram[OUTER_LEN + INNER_LEN..][..payload.len()].copy_from_slice(payload);
         debug_assert_eq!(datagram.len(), OUTER_LEN + INNER_LEN + len + TAG_LEN);
+        let (said, padding) = datagram[OUTER_LEN + INNER_LEN..].split_at_mut(payload.len());
+        said.copy_from_slice(payload);
+        padding.fill(0);
         path.batch.close();
     }
 }

@@ -5,12 +5,11 @@ use crate::{
     inbound::HOLD_MAX,
     scheduler::PathView,
     time::{Span, Time},
-    wire::{OVERHEAD, PATHS_MAX},
+    wire::OVERHEAD,
 };
 
 /// The paths as schedulers see them, kept up while batches are filled.
 pub(super) struct Turn {
-    views: [Option<PathView>; PATHS_MAX],
     pub(super) list: Vec<PathView>,
     /// Whether only one path may carry data.
     pub(super) sole: bool,
@@ -21,8 +20,9 @@ pub(super) struct Turn {
 impl Turn {
     pub(super) fn new(outbound: &mut Outbound, now: Time) -> Self {
         // Lent for the turn, so that no turn allocates.
-        let list = std::mem::take(&mut outbound.views);
-        let mut turn = Self { views: [None; PATHS_MAX], list, sole: false, trials: false };
+        let mut list = std::mem::take(&mut outbound.views);
+        list.clear();
+        let mut turn = Self { list, sole: false, trials: false };
         turn.look(outbound, now);
         turn
     }
@@ -45,7 +45,7 @@ impl Turn {
                 None => path.rtt.smoothed() / 2,
             };
             let late = path.delays.late().map(|late| Span((late - steadiest).max(0) as u64));
-            self.views[path.id.index()] = Some(PathView {
+            self.list.push(PathView {
                 id: path.id,
                 rank: path.rank,
                 metered: path.metered,
@@ -63,15 +63,13 @@ impl Turn {
 
     /// Looks again at which paths have room for a packet of this length.
     pub(super) fn refresh(&mut self, outbound: &Outbound, now: Time, len: usize) {
-        self.list.clear();
-        for view in self.views.iter_mut().flatten() {
+        for view in &mut self.list {
             let Some(path) = outbound.path(view.id) else { continue };
-            let in_batch = path.batch.bytes.len();
+            let in_batch = path.batch.len();
             view.room = path.has_room(now, len + OVERHEAD)
                 && (in_batch == 0 || in_batch + len + OVERHEAD <= path.turn_bytes().max(1));
             view.wait =
                 if view.room { Span::ZERO } else { FEEDBACK_WAIT.max(path.next_send.since(now)) };
-            self.list.push(*view);
         }
     }
 }
