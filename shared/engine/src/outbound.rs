@@ -118,6 +118,8 @@ pub struct Outbound {
     state_sent_at: Time,
     allowance_told: Span,
     stamp: Time,
+    /// The path of the packet that was stamped last, unless it was a message.
+    stamped_on: Option<PathId>,
     epoch: EpochAge,
     epoch_limits: EpochLimits,
     trial: Trial,
@@ -183,6 +185,7 @@ impl Outbound {
             state_sent_at: Time::ZERO,
             allowance_told: Span::ZERO,
             stamp: Time::ZERO,
+            stamped_on: None,
             epoch: EpochAge { since: now, datagrams: 0, confirmed: 0 },
             epoch_limits: config.epoch_limits,
             trial: config.trial,
@@ -401,9 +404,14 @@ impl Outbound {
         self.paths.get_mut(id.index())?.as_deref_mut()
     }
 
-    /// The next stamp: stamps never repeat, on all paths together.
-    fn next_stamp(&mut self, now: Time) -> Time {
-        self.stamp = Time(now.0.max(self.stamp.0 + 1));
+    /// The next stamp. What goes by different paths never has the same, and messages have their own; packets in a
+    /// row on one path may share one, or stamps would run ahead of the clock beyond a million packets a second,
+    /// and delays would look shorter than they are.
+    fn next_stamp(&mut self, now: Time, packet_on: Option<PathId>) -> Time {
+        let shared = packet_on.is_some() && packet_on == self.stamped_on;
+        let least = if shared { self.stamp.0 } else { self.stamp.0 + 1 };
+        self.stamp = Time(now.0.max(least));
+        self.stamped_on = packet_on;
         self.stamp
     }
 

@@ -22,4 +22,5 @@ mod sim {
     mod scene;
     mod steady;
     mod throughput;
+    mod wire;
 }

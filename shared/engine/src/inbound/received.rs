@@ -319,7 +319,7 @@ const REPORT_PRICE: usize = BUDGET_METERED * (28 + crate::wire::OVERHEAD + REPOR
 /// A metered path saves up for so many reports: a start and a loss are told at once.
 const CREDIT_MAX: usize = 8 * REPORT_PRICE;
 
-/// A sender with something on its way marks the path after 5, 10, 20 and 40 ms without data, and
+/// A sender with something on its way marks the path after 5.5, 11, 22 and 44 ms without data, and
 /// says that it is quiet soon after.
 const FADED_AFTER: Span = Span::millis(150);
 

@@ -225,24 +225,28 @@ impl Outbound {
         ecn: Ecn,
         turn: &Turn,
     ) -> bool {
-        let others_live = self.paths.iter().flatten().any(|p| p.live && p.id != id);
-        let sole = turn.sole;
         let Some(path) = self.path_mut(id) else { return false };
         if !path.live {
-            path.live = true;
-            path.waking = true;
-            path.woken_at = now;
-            path.data_at = now;
-            self.change_state();
-            if others_live {
-                self.announce_state();
-                return false;
-            }
-            return true;
+            return self.wake(now, id);
         }
         let bytes_max = path.turn_bytes();
-        let tuple = path.destination(now, sole);
+        let tuple = path.destination(now, || turn.sole);
         path.batch.takes(len + OVERHEAD, ecn, &tuple, bytes_max)
+    }
+
+    /// Uses a path that was quiet. Returns false if the peer has to be told before.
+    fn wake(&mut self, now: Time, id: PathId) -> bool {
+        let others_live = self.paths.iter().flatten().any(|path| path.live && path.id != id);
+        let Some(path) = self.path_mut(id) else { return false };
+        path.live = true;
+        path.waking = true;
+        path.woken_at = now;
+        path.data_at = now;
+        self.change_state();
+        if others_live {
+            self.announce_state();
+        }
+        !others_live
     }
 
     pub(super) fn send_segment(
@@ -255,8 +259,11 @@ impl Outbound {
         let Note { cut: Some(cut), ecn } = self.slots.note(segment.slot) else { return };
         let len = cut.len(segment.index);
         let first = self.ingress.is_first(segment.flow, segment.sequence);
-        let stamp = self.next_stamp(now);
-        let sole = self.is_sole(id);
+        let stamp = self.next_stamp(now, Some(id));
+        let Some(tuple) = self.path(id).map(|path| path.destination(now, || self.is_sole(id)))
+        else {
+            return;
+        };
         self.count_segment(sending, segment.class, len);
         if self.hinted {
             self.note_moved(now, id);
@@ -282,7 +289,6 @@ impl Outbound {
         // Copies and retransmissions are not to be marked twice for one packet (RFC 6040 knows no
         // copies; a mark on either would count for the flow).
         let ecn = if matches!(sending, Sending::First { .. }) { ecn } else { Ecn::NotEct };
-        let tuple = path.destination(now, sole);
         path.spend_claim(&tuple, len + OVERHEAD);
         let datagram = path.batch.add(len + OVERHEAD, ecn, tuple);
         let packet = self.slots.packet(segment.slot);
@@ -397,11 +403,12 @@ pub(super) enum Sending {
 }
 
 impl Path {
-    /// Where data goes: to the path's own address, unless only a claimed one is alive.
-    pub(super) fn destination(&self, now: Time, sole: bool) -> FourTuple {
+    /// Where data goes: to the path's own address, unless only a claimed one is alive. It matters then
+    /// whether no other path may carry data.
+    pub(super) fn destination(&self, now: Time, is_sole: impl FnOnce() -> bool) -> FourTuple {
         match &self.claim {
             Some(claim)
-                if sole
+                if is_sole()
                     && claim.present_at.is_none()
                     && now.since(claim.since) > CLAIM_GRACE
                     && claim.credit > 0 =>

@@ -254,7 +254,7 @@ impl Outbound {
         payload: &[u8],
         len: usize,
     ) {
-        let stamp = self.next_stamp(now);
+        let stamp = self.next_stamp(now, None);
         self.stats.message_bytes += (len + OVERHEAD) as u64;
         let Some(path) = self.path_mut(id) else { return };
         let datagram = path.batch.add(len + OVERHEAD, Ecn::NotEct, tuple);

@@ -321,12 +321,12 @@ impl Path {
     }
 
     /// When the next mark is due: while the path is live and idle, so that the peer's watermark
-    /// moves.
+    /// moves. Not with the next packet of what comes each 5, 10 or 20 ms, which would wait for it.
     pub(super) fn mark_at(&self) -> Time {
         if !self.live || self.marks >= MARKS_MAX || self.marks_off {
             return Time::MAX;
         }
-        self.data_at + Span::millis(5 << self.marks)
+        self.data_at + MARK_FIRST * (1 << self.marks)
     }
 
     /// When the path is quiet, if nothing more is sent on it.
@@ -407,5 +407,6 @@ const METERED_IDLE: Span = Span::secs(25);
 /// Probes of a path that may still be answered.
 const UNANSWERED_MAX: usize = 16;
 
-/// At 5, 10, 20 and 40 ms; then the path is quiet.
+/// At 5.5, 11, 22 and 44 ms; then the path is quiet.
+const MARK_FIRST: Span = Span(5_500);
 const MARKS_MAX: u32 = 4;

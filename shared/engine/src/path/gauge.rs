@@ -112,6 +112,11 @@ impl Gauge {
         self.sounding.is_going_on()
     }
 
+    /// What the first datagrams have shown was wrong.
+    pub(super) fn forget_sounding(&mut self) {
+        self.sounding = Sounding::none();
+    }
+
     /// Believes what is measured under load instead.
     pub(super) fn correct_sounding(&mut self, capacity: f64, gain: f64) {
         self.sounding.correct(capacity, gain);

@@ -111,3 +111,25 @@ fn drive(window: &mut Window, rate: u64, rtt: Span, steps: u64) -> Link {
     }
     link
 }
+
+#[test]
+fn first_datagrams_that_showed_far_too_little_hold_nothing_back() {
+    let rtt = Span::millis(2);
+    let mut window = Window::new();
+    // Ten datagrams, pressed into what a 50 Mbit/s path would take.
+    let train = Progress { delay_mean: 2_120, ..Progress::of(5_000, 14_000, 1_000, rtt) };
+    window.on_feedback(Time(5_000), &Progress { fresh: 14_000, arrived: 14_000, ..train });
+    assert!((5e6..7e6).contains(&window.carries()), "{}", window.carries());
+
+    // It carries ten gigabits, and no queue ever shows.
+    let mut arrived = 14_000;
+    for step in 2..400 {
+        let at = step * 5_000;
+        let bytes = (window.pace(rtt) / 200).min(6_250_000);
+        arrived += bytes;
+        window.on_refused();
+        window.on_feedback(Time(at), &Progress { arrived, ..Progress::of(at, bytes, 1_000, rtt) });
+    }
+
+    assert!(window.pace(rtt) > 1_250_000_000, "{}", window.pace(rtt));
+}
