@@ -10,14 +10,14 @@ use engine::{EpochLimits, Trial};
 use shared::{
     classes::Classes,
     config::{Document, Placed, Table, Wrong, parsed, text, word},
-    control::{PrivateKey, PublicKey},
+    control::{PrivateKey, PublicKey, Suite},
     exit::Error,
     host_port::HostPort,
     keys, metrics,
     mode::Mode,
     rekey,
     routes::Routes,
-    stored, trial,
+    stored, suites, trial,
 };
 
 pub(crate) use self::links::{LinkConfig, Links};
@@ -41,6 +41,8 @@ pub(crate) struct Config {
     pub(crate) links: Links,
     /// What is said about single links, with unique names.
     pub(crate) link_settings: Vec<LinkConfig>,
+    /// The ciphers to offer, the one that is liked best first.
+    pub(crate) ciphers: Vec<Suite>,
     /// When we change the keys that we seal with.
     pub(crate) rekey: EpochLimits,
     /// What goes up in which class, and how.
@@ -82,6 +84,7 @@ impl Config {
         let mode = table.optional("mode", parsed).map(Placed::into_inner);
         let routes = Routes::read(table);
         let (links, link_settings) = links::read(table);
+        let ciphers = suites::read(table);
         let rekey = rekey::read(table);
         let classes = Classes::read(table);
         let metrics = metrics::read(table);
@@ -95,6 +98,7 @@ impl Config {
             routes,
             links,
             link_settings,
+            ciphers,
             rekey,
             classes,
             metrics,

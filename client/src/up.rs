@@ -21,7 +21,6 @@ use shared::{
     ready,
     signals::Signals,
     status::{ControlSocket, Instance, Requests, Snapshot},
-    suites,
     tun::Tun,
     udp::SocketTable,
 };
@@ -211,7 +210,7 @@ impl Client {
             return;
         }
         let hello = Hello {
-            suites: suites::preferred(),
+            suites: self.config.ciphers.clone(),
             slot: self.tunnel.next_slot(),
             instance: self.run,
             mode: self.config.mode.map(|mode| mode.name().to_owned()),

@@ -14,14 +14,14 @@ use ipnet::Ipv6Net;
 use shared::{
     classes::Classes,
     config::{Document, Placed, Table, Wrong, boolean, cidr, listen_address, parsed, text},
-    control::PrivateKey,
+    control::{PrivateKey, Suite},
     exit::Error,
     host_port::HostPort,
     keys, metrics,
     mode::Mode,
     rekey,
     routes::Routes,
-    trial,
+    suites, trial,
 };
 
 use crate::{
@@ -52,6 +52,8 @@ pub(crate) struct Config {
     pub(crate) client_to_client: bool,
     /// The exits of the server, and how they are chosen.
     pub(crate) egress: EgressConfig,
+    /// The ciphers to accept, the one that is liked best first.
+    pub(crate) ciphers: Vec<Suite>,
     /// When the server changes the keys that it seals with.
     pub(crate) rekey: EpochLimits,
     /// What goes down in which class, and how.
@@ -94,6 +96,7 @@ impl Config {
             ("mode", self.mode != other.mode),
             ("client_may_choose_mode", self.client_may_choose_mode != other.client_may_choose_mode),
             ("client_to_client", self.client_to_client != other.client_to_client),
+            ("ciphers", self.ciphers != other.ciphers),
             ("rekey", self.rekey != other.rekey),
             ("class", self.classes != other.classes),
             ("metrics", self.metrics != other.metrics),
@@ -121,6 +124,7 @@ impl Config {
         let mode = table.optional("mode", parsed);
         let may_choose = table.optional("client_may_choose_mode", boolean);
         let client_to_client = table.optional("client_to_client", boolean);
+        let ciphers = suites::read(table);
         let rekey = rekey::read(table);
         let classes = Classes::read(table);
         let egress = EgressConfig::read(table, classes.rules.clone());
@@ -152,6 +156,7 @@ impl Config {
             client_may_choose_mode: may_choose.is_none_or(Placed::into_inner),
             client_to_client: client_to_client.is_some_and(Placed::into_inner),
             egress,
+            ciphers,
             rekey,
             classes,
             metrics,

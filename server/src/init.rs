@@ -120,6 +120,9 @@ client_to_client = false
 # can read them.
 #metrics = "127.0.0.1:9464"
 
+# The ciphers that may be used, the one that is liked best first; without it the processor decides.
+#ciphers = ["aes-256-gcm", "chacha20-poly1305"]
+
 # When the keys of the data plane change: after so many datagrams or so long, whichever is sooner.
 #[rekey]
 #datagrams = 33554432

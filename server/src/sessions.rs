@@ -44,6 +44,7 @@ struct Terms {
     classes: Classes,
     may_choose: bool,
     client_to_client: bool,
+    ciphers: Vec<Suite>,
     rekey: EpochLimits,
     trial: Trial,
 }
@@ -85,6 +86,7 @@ impl Sessions {
                 classes: config.classes.clone(),
                 may_choose: config.client_may_choose_mode,
                 client_to_client: config.client_to_client,
+                ciphers: config.ciphers.clone(),
                 rekey: config.rekey,
                 trial: config.trial,
             },
@@ -104,8 +106,16 @@ impl Sessions {
             Refusal::new(RefusalCode::UnknownKey, "the server knows no client with this key")
         })?;
         let hello = &joining.hello;
-        let suite = Suite::choose(&suites::preferred(), &hello.suites).ok_or_else(|| {
-            Refusal::new(RefusalCode::Version, "client and server share no cipher")
+        let ours = &self.terms.ciphers;
+        let suite = Suite::choose(ours, &hello.suites).ok_or_else(|| {
+            let list =
+                |suites: &[Suite]| suites.iter().map(|it| it.name()).collect::<Vec<_>>().join(", ");
+            let (offered, accepted) = (list(&hello.suites), list(ours));
+            let why = format!(
+                "the server accepts the ciphers {accepted}, and the client offers {offered}: \
+                 `ciphers` at one end has to name one of the other's"
+            );
+            Refusal::new(RefusalCode::Unsuitable, why)
         })?;
         let mode = self.terms.choose_mode(client, hello.mode.as_deref());
         let slot = self.free_slot().ok_or_else(|| {

@@ -1,6 +1,31 @@
 //! The ciphers that this machine's processor computes fast.
 
-use crate::control::Suite;
+use crate::{
+    config::{Placed, Table, Wrong, one_of},
+    control::Suite,
+};
+
+/// Reads the key `ciphers`: those that may be used, the one that is liked best first. All that there are,
+/// the fastest first, when it is absent.
+pub fn read(table: &mut Table<'_>) -> Vec<Suite> {
+    let mut suites = Vec::new();
+    for suite in table.list(CIPHERS, one_of("cipher", &NAMES)).into_iter().map(Placed::into_inner) {
+        if !suites.contains(&suite) {
+            suites.push(suite);
+        }
+    }
+    if table.is_empty_list(CIPHERS) {
+        let right = "name at least one, or leave `ciphers` out for all of them";
+        table.note_at(CIPHERS, Wrong::new("no cipher is left").right(right));
+    }
+    if suites.is_empty() { preferred() } else { suites }
+}
+
+const CIPHERS: &str = "ciphers";
+
+/// As the control plane names them.
+const NAMES: [(&str, Suite); 2] =
+    [("aes-256-gcm", Suite::Aes256Gcm), ("chacha20-poly1305", Suite::ChaCha20Poly1305)];
 
 /// All suites, the one that is fastest here first: AES-GCM where the processor has instructions for
 /// it, as it is then about half again as fast as ChaCha20-Poly1305.
@@ -33,4 +58,32 @@ fn has_aes() -> bool {
 #[cfg(not(any(target_arch = "aarch64", target_arch = "x86_64")))]
 fn has_aes() -> bool {
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{read as ciphers, *};
+    use crate::{config::Document, exit::Error};
+
+    #[test]
+    fn ciphers_are_taken_in_the_order_in_which_they_are_named() {
+        let read = |text: &str| -> Result<Vec<Suite>, Error> {
+            Document::from_text("x.toml", text).read(|table| Some(ciphers(table)))
+        };
+        let chacha = Suite::ChaCha20Poly1305;
+
+        assert_eq!(read("").unwrap(), preferred());
+        assert_eq!(read(r#"ciphers = ["chacha20-poly1305"]"#).unwrap(), [chacha]);
+        let both = r#"ciphers = ["chacha20-poly1305", "aes-256-gcm", "chacha20-poly1305"]"#;
+        assert_eq!(read(both).unwrap(), [chacha, Suite::Aes256Gcm]);
+        for text in ["ciphers = []", r#"ciphers = ["aes-128-cbc"]"#, r#"ciphers = "aes-256-gcm""#] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_are_those_of_the_control_plane() {
+        assert!(NAMES.iter().all(|(name, suite)| suite.name() == *name));
+        assert!(preferred().iter().all(|suite| NAMES.iter().any(|(_, named)| named == suite)));
+    }
 }

@@ -251,6 +251,9 @@ addresses = [{servers}]
 #status = "backup"
 #metered = true
 
+# The ciphers that may be used, the one that is liked best first; without it the processor decides.
+#ciphers = ["aes-256-gcm", "chacha20-poly1305"]
+
 # When the keys of the data plane change: after so many datagrams or so long, whichever is sooner.
 #[rekey]
 #datagrams = 33554432

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use lab::topology::{SERVER_ADDRESS, link_address};
 use lab::{Direction, Lab, Node, Topology};
 use netns::{Program, run_on};
+use tempfile::TempDir;
 
 use crate::case::Case;
 use crate::namespaces::{Ends, Listener, Stop, bulk_goodput};
@@ -45,18 +46,10 @@ pub fn run(
     Ok(peers)
 }
 
-/// Tells both kernels to use all links. The client connects, as it must: only it has several
-/// addresses.
+/// Where the flow goes that the kernel's MPTCP carries.
 fn mptcp(case: &Case, lab: &Lab) -> Result<Ends> {
-    let ip = |node, words: &str| run_on(lab, node, "ip", &words.split(' ').collect::<Vec<_>>());
-    let links = &case.scenario.links;
-    for node in [Node::Client, Node::Server] {
-        ip(node, &format!("mptcp limits set subflow {0} add_addr_accepted {0}", links.len()))?;
-    }
-    for (index, link) in links.iter().enumerate() {
-        let [address, _] = link_address(index, 1);
-        ip(Node::Client, &format!("mptcp endpoint add {address} dev {} subflow", link.name))?;
-    }
+    let links: Vec<&str> = case.scenario.links.iter().map(|link| link.name.as_str()).collect();
+    set_mptcp_up(lab, &links)?;
     let [server, _] = SERVER_ADDRESS;
     let (sender, receiver, listener) = match case.way {
         Direction::Down => (Node::Server, Node::Client, Listener::Sender),
@@ -64,6 +57,23 @@ fn mptcp(case: &Case, lab: &Lab) -> Result<Ends> {
     };
     let address = server.to_string();
     Ok(Ends { sender, receiver, listener, address, words: vec!["--mptcp"] })
+}
+
+/// Tells both kernels to use all links. The client connects, as it must: only it has several
+/// addresses.
+///
+/// # Errors
+/// When a kernel refuses.
+pub fn set_mptcp_up(lab: &Lab, links: &[&str]) -> Result<()> {
+    let ip = |node, words: &str| run_on(lab, node, "ip", &words.split(' ').collect::<Vec<_>>());
+    for node in [Node::Client, Node::Server] {
+        ip(node, &format!("mptcp limits set subflow {0} add_addr_accepted {0}", links.len()))?;
+    }
+    for (index, link) in links.iter().enumerate() {
+        let [address, _] = link_address(index, 1);
+        ip(Node::Client, &format!("mptcp endpoint add {address} dev {link} subflow"))?;
+    }
+    Ok(())
 }
 
 /// Runs the flow through the tunnel that a script brings up.
@@ -82,6 +92,8 @@ pub struct Scripted {
     pub client: Program,
     /// The script at the server's end.
     pub server: Program,
+    /// A folder that both ends see.
+    _shared: Option<TempDir>,
 }
 
 impl Drop for Scripted {
@@ -99,6 +111,11 @@ impl Scripted {
     /// The inner addresses that a script gives: the server's and the client's.
     pub const INNER: [&str; 2] = ["10.250.0.1", "10.250.0.2"];
 
+    /// Programs that run already and are ended with it.
+    pub fn of(client: Program, server: Program) -> Self {
+        Self { client, server, _shared: None }
+    }
+
     /// Starts it at both ends and waits until both are ready.
     ///
     /// # Errors
@@ -109,8 +126,10 @@ impl Scripted {
             let all = (0..links.len()).map(|link| link_address(link, host)[0].to_string());
             all.collect::<Vec<_>>().join(" ")
         };
+        let shared = tempfile::tempdir().context("make a folder")?;
         let start = |node: Node| {
             let mut command = Command::new(&script);
+            command.env("SHARED", shared.path());
             command.arg(node.to_string()).env("LINKS", links.join(" "));
             command.env("CLIENT_ADDRESSES", addresses(1)).env("SERVER_ADDRESSES", addresses(2));
             command.env("SERVER", SERVER_ADDRESS[0].to_string());
@@ -119,6 +138,7 @@ impl Scripted {
             anyhow::Ok(program)
         };
         let server = start(Node::Server)?;
-        Ok(Self { server, client: start(Node::Client)? })
+        let client = start(Node::Client)?;
+        Ok(Self { client, server, _shared: Some(shared) })
     }
 }

@@ -4,8 +4,11 @@
 //! Machines are noisy, so each round runs all systems one after the other, and what is shown is the
 //! ratio of ours to each of them within a round.
 
+mod figures;
 mod ground;
+mod line;
 mod measure;
+mod picture;
 mod system;
 
 use std::fs;
@@ -13,14 +16,13 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
-use serde::Serialize;
-use shared::grid::{Cell, Colour, Grid};
 
+use self::figures::{Figure, Figures};
 use self::ground::Ground;
-use self::measure::{MEASURES, Measure};
+use self::line::LINES;
+use self::measure::{MEASURES, Measure, Shown};
 use self::system::System;
 use crate::namespaces::Stop;
-use crate::relay::Sealing;
 
 /// What to run of the measures of speed.
 #[derive(Args, Clone, Debug)]
@@ -34,7 +36,7 @@ pub struct Speed {
     /// Only measures whose name contains this; may be given again
     #[arg(long, value_name = "PATTERN")]
     only: Vec<String>,
-    /// Only these systems: raw, hawser, relay-..., or a script's name; may be given again
+    /// Only these systems: raw, mptcp-two, hawser, hawser-..., relay-..., or a script's name; may be given again
     #[arg(long, value_name = "NAME")]
     system: Vec<String>,
     /// Other tunnels, by scripts (see scripts/peers)
@@ -45,16 +47,6 @@ pub struct Speed {
     out: PathBuf,
 }
 
-/// What a system showed in one round.
-#[derive(Debug, Serialize)]
-struct Figure {
-    round: usize,
-    system: String,
-    measure: &'static str,
-    value: f64,
-    unit: &'static str,
-}
-
 impl Speed {
     /// Runs the measures and prints their table.
     ///
@@ -63,81 +55,57 @@ impl Speed {
     pub fn run(&self) -> Result<()> {
         let stop = Stop::on_signals()?;
         let systems = self.systems();
-        let wanted = |measure: &&Measure| {
-            self.only.is_empty() || self.only.iter().any(|only| measure.name.contains(only))
+        let wanted = |shown: &Shown| {
+            self.only.is_empty() || self.only.iter().any(|only| shown.name.contains(only))
         };
-        let measures: Vec<&Measure> = MEASURES.iter().filter(wanted).collect();
+        let measures: Vec<&Measure> =
+            MEASURES.iter().filter(|measure| measure.shows.iter().any(wanted)).collect();
         ensure!(!systems.is_empty(), "no system is called {}", self.system.join(" or "));
         ensure!(!measures.is_empty(), "no measure's name contains {}", self.only.join(" or "));
         let (rounds, seconds) = if self.quick { (1, 3) } else { (self.rounds, 6) };
-        let mut figures = Vec::new();
+        let mut figures = Figures::default();
         for round in 0..rounds {
             for system in &systems {
                 let name = system.name();
                 eprintln!("round {} of {rounds}: {name}", round + 1);
                 let ground = Ground::raise(system).with_context(|| format!("bring up {name}"))?;
-                for measure in &measures {
-                    if stop.is_asked() {
-                        break;
+                for measure in measures.iter().filter(|measure| (measure.fits)(system)) {
+                    ensure!(!stop.is_asked(), "interrupted");
+                    let values = (measure.run)(&ground, seconds)
+                        .with_context(|| format!("{name}: {}", measure.shows[0].name))?;
+                    for (Shown { name: shown, unit }, value) in measure.shows.iter().zip(values) {
+                        eprintln!("    {shown}: {value:.2} {unit}");
+                        let system = name.clone();
+                        figures.push(Figure { round, system, shown, unit, value });
                     }
-                    let value = (measure.run)(&ground, seconds)
-                        .with_context(|| format!("{name}: {}", measure.name))?;
-                    eprintln!("    {}: {value:.2} {}", measure.name, measure.unit);
-                    let (measure, unit) = (measure.name, measure.unit);
-                    figures.push(Figure { round, system: name.clone(), measure, value, unit });
                 }
             }
         }
-        for measure in &measures {
-            println!("{}, {}", measure.name, measure.unit);
-            print!("{}", table(&figures, measure));
-            println!();
+        self.tell(&figures, measures.iter().flat_map(|measure| measure.shows))
+    }
+
+    /// Prints the tables and what must hold, and writes figures and picture.
+    fn tell<'s>(
+        &self,
+        figures: &Figures,
+        shown: impl Iterator<Item = &'s Shown> + Clone,
+    ) -> Result<()> {
+        for shown in shown.clone() {
+            println!("{}, {}\n{}", shown.name, shown.unit, figures.table(shown));
+        }
+        for (holds, words) in LINES.iter().filter_map(|line| line.judge(figures)) {
+            println!("{:5}  {words}", if holds { "ok" } else { "BELOW" });
         }
         fs::create_dir_all(&self.out)?;
-        fs::write(self.out.join("speed.json"), serde_json::to_vec_pretty(&figures)?)?;
+        fs::write(self.out.join("speed.json"), serde_json::to_vec_pretty(figures)?)?;
+        fs::write(self.out.join("speed.svg"), picture::draw(figures, shown))?;
+        println!("figures and picture: speed.json and speed.svg in {}", self.out.display());
         Ok(())
     }
 
     fn systems(&self) -> Vec<System> {
         let scripts = self.peer.iter().cloned().map(System::Script);
-        let relays = Sealing::ALL.map(System::Relay);
-        let all = [System::Raw, System::Hawser].into_iter().chain(relays).chain(scripts);
+        let all = System::all().into_iter().chain(scripts);
         all.filter(|it| self.system.is_empty() || self.system.contains(&it.name())).collect()
     }
-}
-
-/// One row for each system: its median, least and greatest, and how ours compares in the same round.
-fn table(figures: &[Figure], measure: &Measure) -> String {
-    let mut grid = Grid::new(&["SYSTEM", "MEDIAN", "LEAST", "MOST", "OURS IS", "LEAST", "MOST"]);
-    let mut systems: Vec<&str> = Vec::new();
-    for figure in figures {
-        if !systems.contains(&figure.system.as_str()) {
-            systems.push(&figure.system);
-        }
-    }
-    let of = |system: &str| {
-        let mine = figures.iter().filter(|it| it.measure == measure.name && it.system == system);
-        mine.map(|it| (it.round, it.value)).collect::<Vec<_>>()
-    };
-    let ours = of(&System::Hawser.name());
-    for system in systems {
-        let values = of(system);
-        let ratio = |(round, value): &(usize, f64)| {
-            ours.iter().find(|(other, _)| other == round).map(|(_, our)| our / value)
-        };
-        let mut cells = vec![Cell::text(system)];
-        let figures: Vec<f64> = values.iter().map(|(_, value)| *value).collect();
-        cells.extend(spread(figures).into_iter().map(|it| Cell::number(format!("{it:.2}"))));
-        let ratios: Vec<f64> = values.iter().filter_map(ratio).collect();
-        cells.extend(spread(ratios).into_iter().map(|it| Cell::number(format!("{it:.2} x"))));
-        grid.push(cells);
-    }
-    grid.render("  ", Colour::of_stdout())
-}
-
-/// Median, least and greatest.
-fn spread(mut values: Vec<f64>) -> [f64; 3] {
-    values.sort_by(f64::total_cmp);
-    let at = |place: usize| values.get(place).copied().unwrap_or(f64::NAN);
-    [at(values.len() / 2), at(0), at(values.len().saturating_sub(1))]
 }

@@ -52,6 +52,7 @@ impl Histogram {
             mean: self.sum as f64 / self.count as f64 * scale,
             p50: self.quantile(0.5) as f64 * scale,
             p99: self.quantile(0.99) as f64 * scale,
+            p999: self.quantile(0.999) as f64 * scale,
             max: self.max as f64 * scale,
         }
     }
@@ -70,6 +71,8 @@ pub struct Summary {
     pub p50: f64,
     /// What 99 % do not exceed.
     pub p99: f64,
+    /// What 999 of 1000 do not exceed.
+    pub p999: f64,
     /// The largest.
     pub max: f64,
 }
