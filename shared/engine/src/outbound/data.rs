@@ -25,7 +25,7 @@ impl Outbound {
             return;
         }
         for path in self.paths.iter_mut().flatten() {
-            path.sent.advance_copied();
+            path.begin_turn();
         }
         let mut turn = Turn::new(self, now);
         while self.stage_repair(now, &mut turn) {}

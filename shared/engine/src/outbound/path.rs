@@ -51,6 +51,9 @@ pub(super) struct Path {
     pub(super) replies: VecDeque<u64>,
     /// Whether the state block has to go out here before any data.
     pub(super) state_due: bool,
+    /// Bytes a second in this turn, and at most in it.
+    pace: u64,
+    turn_bytes: usize,
     /// When the pace lets the next datagram go.
     pub(super) next_send: Time,
     pub(super) full_since: Option<Time>,
@@ -167,6 +170,8 @@ impl Path {
             probe: Probe::new(now),
             replies: VecDeque::new(),
             state_due: false,
+            pace: 0,
+            turn_bytes: 0,
             next_send: now,
             full_since: None,
             data_at: now,
@@ -249,22 +254,31 @@ impl Path {
 
     /// How long the path takes for what is on its way beyond its window.
     pub(super) fn excess(&self) -> Span {
-        let pace = self.window.pace(self.rtt.minimum().unwrap_or(self.rtt.smoothed()));
+        let pace = self.wanted_pace();
         let bytes = self.sent.in_flight().saturating_sub(self.window.size());
         Span::of_bytes(bytes, pace)
     }
 
+    /// Begins a turn: until the next one, the pace stays as it is.
+    pub(super) fn begin_turn(&mut self) {
+        self.sent.advance_copied();
+        self.pace = self.wanted_pace();
+        self.turn_bytes = TURN.carries(self.pace) as usize;
+    }
+
+    fn wanted_pace(&self) -> u64 {
+        self.window.pace(self.rtt.minimum().unwrap_or(self.rtt.smoothed()))
+    }
+
     /// Charges a datagram to the pace.
     pub(super) fn charge(&mut self, now: Time, len: usize) {
-        let pace = self.window.pace(self.rtt.minimum().unwrap_or(self.rtt.smoothed()));
-        self.next_send = self.next_send.max(now) + Span::of_bytes(len as u64, pace);
+        self.next_send = self.next_send.max(now) + Span::of_bytes(len as u64, self.pace);
     }
 
     /// The most bytes of one turn: what the pace carries in half a millisecond, and at least one
     /// datagram.
     pub(super) fn turn_bytes(&self) -> usize {
-        let rtt = self.rtt.minimum().unwrap_or(self.rtt.smoothed());
-        TURN.carries(self.window.pace(rtt)) as usize
+        self.turn_bytes
     }
 
     /// How long others may have to wait, for order's sake, for what this path carries, given the
