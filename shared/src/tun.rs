@@ -3,9 +3,10 @@
 use std::{
     io::{self, IoSlice},
     os::fd::{AsFd, AsRawFd, BorrowedFd},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
-use engine::{Merged, Offload, PacketBuffer, ROW_PARTS_MAX, RowHeader};
+use engine::{Merged, Offload, PACKET_MAX, PacketBuffer, ROW_PARTS_MAX, RowHeader, Segments};
 use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 
 use crate::exit::Error;
@@ -14,6 +15,8 @@ use crate::exit::Error;
 pub struct Tun {
     device: SyncDevice,
     name: String,
+    /// The kernel takes no rows of UDP packets: before Linux 6.2.
+    refuses_udp_rows: AtomicBool,
 }
 
 impl Tun {
@@ -31,13 +34,17 @@ impl Tun {
                 continue;
             }
             match Self::open(&name) {
-                Ok(device) => return Ok(Self { device, name }),
+                Ok(device) => return Ok(Self::of(device, name)),
                 Err(error) if error.raw_os_error() == Some(libc::EBUSY) => last = Some(error),
                 Err(error) => return Err(explain(&error)),
             }
         }
         let error = last.unwrap_or_else(|| io::Error::from_raw_os_error(libc::EBUSY));
         Err(Error::from_io("create a TUN device", &error))
+    }
+
+    fn of(device: SyncDevice, name: String) -> Self {
+        Self { device, name, refuses_udp_rows: AtomicBool::new(false) }
     }
 
     fn open(name: &str) -> io::Result<SyncDevice> {
@@ -73,11 +80,25 @@ impl Tun {
     /// # Errors
     /// What the kernel says; [`io::ErrorKind::WouldBlock`] when its queue is full.
     pub fn write(&self, merged: Merged<'_>) -> io::Result<()> {
-        let header = merged.row.map_or([0; HEADER_LEN], |row| emit(row, merged.headers.len()));
         if let ([packet], None) = (merged.parts, merged.row) {
-            let slices = [IoSlice::new(&header), IoSlice::new(packet)];
+            let slices = [IoSlice::new(&[0; HEADER_LEN]), IoSlice::new(packet)];
             return self.device.send_vectored(&slices).map(drop);
         }
+        let Some(row) = merged.row else { return Err(io::ErrorKind::InvalidInput.into()) };
+        if !row.tcp && self.refuses_udp_rows.load(Ordering::Relaxed) {
+            return self.write_apart(row, merged);
+        }
+        match self.write_row(row, merged) {
+            Err(error) if !row.tcp && error.raw_os_error() == Some(libc::EINVAL) => {
+                self.refuses_udp_rows.store(true, Ordering::Relaxed);
+                self.write_apart(row, merged)
+            }
+            written => written,
+        }
+    }
+
+    fn write_row(&self, row: RowHeader, merged: Merged<'_>) -> io::Result<()> {
+        let header = emit(row, merged.headers.len());
         let mut slices: [IoSlice<'_>; 2 + ROW_PARTS_MAX] =
             std::array::from_fn(|_| IoSlice::new(&[]));
         slices[0] = IoSlice::new(&header);
@@ -87,6 +108,32 @@ impl Tun {
         }
         self.device.send_vectored(&slices[..2 + merged.parts.len()]).map(drop)
     }
+
+    /// Writes the packets of a row one by one.
+    fn write_apart(&self, row: RowHeader, merged: Merged<'_>) -> io::Result<()> {
+        apart(row, merged, |packet| {
+            let slices = [IoSlice::new(&[0; HEADER_LEN]), IoSlice::new(packet)];
+            self.device.send_vectored(&slices).map(drop)
+        })
+    }
+}
+
+/// Cuts a row into its packets again.
+fn apart(
+    row: RowHeader,
+    merged: Merged<'_>,
+    mut write: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let whole: Vec<u8> =
+        [merged.headers].iter().chain(merged.parts).copied().flatten().copied().collect();
+    let offload = Offload { segment: Some(row.size), checksum: None };
+    let segments = Segments::of(&whole, offload).ok_or(io::ErrorKind::InvalidData)?;
+    let mut packet = vec![0; PACKET_MAX];
+    for index in 0..segments.count() {
+        segments.emit(index, &mut packet);
+        write(&packet[..segments.len(index)])?;
+    }
+    Ok(())
 }
 
 impl AsFd for Tun {
@@ -158,6 +205,8 @@ const DEVICES_MAX: u32 = 64;
 
 #[cfg(test)]
 mod tests {
+    use engine::Merger;
+
     use super::*;
 
     #[test]
@@ -170,6 +219,47 @@ mod tests {
 
         let offload = Offload { segment: Some(1398), checksum: Some((20, 16)) };
         assert_eq!(parse(&bytes), Some(offload));
+    }
+
+    #[test]
+    fn a_row_that_the_kernel_refuses_becomes_its_packets_again() {
+        let packets = [(7, &b"one!"[..]), (8, b"two!"), (9, b"end")].map(udp);
+        let mut merger = Merger::new();
+        let mut seen = Vec::new();
+        for packet in &packets {
+            merger.push(packet, |_| unreachable!("each follows the one before"));
+        }
+
+        merger.flush(|merged| {
+            let row = merged.row.expect("a row");
+            apart(row, merged, |packet| {
+                seen.push(packet.to_vec());
+                Ok(())
+            })
+            .expect("cut");
+        });
+
+        assert_eq!(seen, packets);
+    }
+
+    /// A UDP packet with this identification, whose checksums are right.
+    fn udp((id, payload): (u8, &[u8])) -> Vec<u8> {
+        let len = 8 + payload.len() as u16;
+        let mut packet = vec![0x45, 0, 0, 20 + len as u8, 0, id, 0x40, 0, 64, 17, 0, 0];
+        packet.extend([10, 0, 0, 1, 10, 0, 0, 2, 0, 80, 1, 2, 0, len as u8, 0, 0]);
+        packet.extend(payload);
+        let sum = |bytes: &[u8]| {
+            let words = bytes
+                .chunks(2)
+                .map(|it| u32::from(it[0]) << 8 | u32::from(*it.get(1).unwrap_or(&0)));
+            words.sum::<u32>()
+        };
+        let fold = |sum: u32| !((sum & 0xffff) + (sum >> 16)) as u16;
+        let header = fold(sum(&packet[..20]));
+        packet[10..12].copy_from_slice(&header.to_be_bytes());
+        let transport = fold(sum(&packet[12..]) + 17 + u32::from(len));
+        packet[26..28].copy_from_slice(&transport.to_be_bytes());
+        packet
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! UDP sockets of the outer datagrams, one a link on a client, one a listening address on a server.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     io::{self, IoSliceMut},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::{AsFd, BorrowedFd},
@@ -20,8 +20,11 @@ use crate::control::{ControlSend, Route};
 #[derive(Debug)]
 pub struct PathSocket {
     socket: Socket,
-    state: UdpSocketState,
+    /// Made anew when segmentation was refused, for this one gives it up for good.
+    state: ArcSwap<UdpSocketState>,
     local: SocketAddr,
+    /// Where the kernel takes no segmented sends to: to other places it still may.
+    unsegmented: ArcSwap<HashSet<SocketAddr>>,
 }
 
 impl PathSocket {
@@ -71,9 +74,9 @@ impl PathSocket {
         if sockopt::set_socket_send_buffer_size_force(&socket, BUFFER_LEN).is_err() {
             socket.set_send_buffer_size(BUFFER_LEN)?;
         }
-        let state = UdpSocketState::new((&socket).into())?;
+        let state = ArcSwap::from_pointee(UdpSocketState::new((&socket).into())?);
         let local = socket.local_addr()?.as_socket().unwrap_or(address);
-        Ok(Self { socket, state, local })
+        Ok(Self { socket, state, local, unsegmented: ArcSwap::default() })
     }
 
     /// The address that the socket is bound to.
@@ -93,18 +96,49 @@ impl PathSocket {
         from: Option<IpAddr>,
         ecn: Ecn,
     ) -> io::Result<()> {
-        // Without segmentation offload each datagram is a call of its own.
-        let step = segment_size * self.state.max_gso_segments().max(1);
+        let state = self.state.load();
+        let transmit = |contents, segmented: bool| Transmit {
+            destination: to,
+            ecn: EcnCodepoint::from_bits(ecn.bits()),
+            contents,
+            segment_size: segmented.then_some(segment_size),
+            src_ip: from,
+        };
+        let segments_max = state.max_gso_segments().max(1);
+        let unsegmented = segments_max == 1 || self.is_unsegmented(&to);
+        let step = segment_size * if unsegmented { 1 } else { segments_max };
         for contents in datagrams.chunks(step) {
-            let transmit = Transmit {
-                destination: to,
-                ecn: EcnCodepoint::from_bits(ecn.bits()),
-                contents,
-                segment_size: (contents.len() > segment_size).then_some(segment_size),
-                src_ip: from,
-            };
-            self.state.try_send((&self.socket).into(), &transmit)?;
+            let segmented = contents.len() > segment_size;
+            match state.try_send((&self.socket).into(), &transmit(contents, segmented)) {
+                Err(error) if segmented && is_refusal(&error) => self.note_unsegmented(to)?,
+                sent => {
+                    sent?;
+                    continue;
+                }
+            }
+            for datagram in contents.chunks(segment_size) {
+                self.state.load().try_send((&self.socket).into(), &transmit(datagram, false))?;
+            }
         }
+        Ok(())
+    }
+
+    fn is_unsegmented(&self, to: &SocketAddr) -> bool {
+        let unsegmented = self.unsegmented.load();
+        !unsegmented.is_empty() && unsegmented.contains(to)
+    }
+
+    /// Remembers that the way to this address takes no segmented sends: a device on it can't do checksums, say.
+    fn note_unsegmented(&self, to: SocketAddr) -> io::Result<()> {
+        self.state.store(Arc::new(UdpSocketState::new((&self.socket).into())?));
+        self.unsegmented.rcu(|known| {
+            let mut known = HashSet::clone(known);
+            if known.len() >= UNSEGMENTED_MAX {
+                known.clear();
+            }
+            known.insert(to);
+            known
+        });
         Ok(())
     }
 
@@ -117,7 +151,7 @@ impl PathSocket {
         let mut slices: [IoSliceMut<'_>; BATCH] =
             std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
         let (slices, metas) = (&mut slices[..buffers.wanted], &mut buffers.metas);
-        let count = self.state.recv((&self.socket).into(), slices, metas)?;
+        let count = self.state.load().recv((&self.socket).into(), slices, metas)?;
         let longest = metas[..count].iter().map(|meta| meta.len).max().unwrap_or(0);
         buffers.wanted = (RECEIVE_BYTES / longest.max(1)).clamp(1, BATCH);
         Ok(count)
@@ -229,6 +263,14 @@ fn plain(address: SocketAddr) -> SocketAddr {
     }
 }
 
+/// What Linux says to a segmented send that the socket or the device can't do.
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EIO | libc::EOPNOTSUPP))
+}
+
+/// Addresses that are remembered to take no segmented sends; with more of them it is learnt anew.
+const UNSEGMENTED_MAX: usize = 1024;
+
 /// What one call may receive: each entry may be a coalesced row of datagrams.
 const BATCH: usize = quinn_udp::BATCH_SIZE;
 /// About how many bytes one call receives, so that they stay in the processor's caches until they are
@@ -252,19 +294,59 @@ mod tests {
 
         one.send(&bytes, 1000, two.local(), None, Ecn::Ect0).expect("sent");
 
+        assert_eq!(datagrams(&one, &two, bytes.len()), bytes.chunks(1000).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn an_address_to_which_segments_are_refused_gets_one_datagram_after_the_other() {
+        let one = PathSocket::listen(([127, 0, 0, 1], 0).into()).expect("a socket");
+        let [two, three] =
+            [0; 2].map(|port| PathSocket::listen(([127, 0, 0, 1], port).into()).expect("a socket"));
+        let bytes: Vec<u8> = (0..2500u32).map(|i| i as u8).collect();
+        // Linux segments nothing for a socket that wants no checksums.
+        for no_checksums in [true, false] {
+            set_no_checksums(&one, no_checksums);
+            one.send(&bytes, 1000, two.local(), None, Ecn::Ect0).expect("sent");
+            assert_eq!(datagrams(&one, &two, bytes.len()), bytes.chunks(1000).collect::<Vec<_>>());
+            assert!(one.is_unsegmented(&two.local()));
+        }
+
+        one.send(&bytes, 1000, three.local(), None, Ecn::Ect0).expect("sent");
+
+        assert_eq!(datagrams(&one, &three, bytes.len()), bytes.chunks(1000).collect::<Vec<_>>());
+        assert!(!one.is_unsegmented(&three.local()), "only the way that refused is without");
+    }
+
+    /// What comes from `one` to `two`, until it is so many bytes.
+    fn datagrams(one: &PathSocket, two: &PathSocket, bytes: usize) -> Vec<Vec<u8>> {
         let mut buffers = ReceiveBuffers::new();
-        let mut seen = Vec::new();
-        while seen.len() < bytes.len() {
+        let mut seen: Vec<Vec<u8>> = Vec::new();
+        while seen.iter().map(Vec::len).sum::<usize>() < bytes {
             match two.receive(&mut buffers) {
                 Ok(count) => {
                     for batch in buffers.batches(count) {
                         assert_eq!((batch.from, batch.ecn), (one.local(), Ecn::Ect0));
-                        seen.extend_from_slice(batch.bytes);
+                        seen.extend(batch.bytes.chunks(batch.stride).map(<[u8]>::to_vec));
                     }
                 }
                 Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
             }
         }
-        assert_eq!(seen, bytes);
+        seen
+    }
+
+    fn set_no_checksums(socket: &PathSocket, wanted: bool) {
+        let value = libc::c_int::from(wanted);
+        // SAFETY: the descriptor is open, and the value is an int as the option wants it.
+        let result = unsafe {
+            libc::setsockopt(
+                std::os::fd::AsRawFd::as_raw_fd(&socket.socket),
+                libc::SOL_SOCKET,
+                libc::SO_NO_CHECK,
+                (&raw const value).cast(),
+                size_of::<libc::c_int>() as libc::socklen_t,
+            )
+        };
+        assert_eq!(result, 0);
     }
 }
