@@ -93,7 +93,7 @@ impl Inbound {
     }
 
     /// Takes in one datagram, decrypting it in place. Returns the packet it carried if that is to
-    /// be delivered at once; what [`poll_packet`](Self::poll_packet) gives follows it.
+    /// be delivered at once; what is [`ready`](Self::ready) follows it.
     pub fn handle_datagram<'d>(
         &mut self,
         now: Time,
@@ -123,15 +123,7 @@ impl Inbound {
         None
     }
 
-    /// The next packet to deliver, after what [`handle_datagram`](Self::handle_datagram) returned.
-    pub fn poll_packet(&mut self) -> Option<&[u8]> {
-        let packet = self.lanes.poll_packet()?;
-        self.stats.packets += 1;
-        self.stats.bytes += packet.len() as u64;
-        Some(packet)
-    }
-
-    /// All packets that [`poll_packet`](Self::poll_packet) would give, in their order.
+    /// The packets to deliver, in their order, until [`forget_ready`](Self::forget_ready).
     pub fn ready(&self) -> impl Iterator<Item = &[u8]> {
         self.lanes.ready()
     }

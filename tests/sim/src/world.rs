@@ -378,7 +378,7 @@ impl World {
             }
         }
         let mut packets = Vec::new();
-        end.poll_packets(&mut packets);
+        end.take_ready(&mut packets);
         end.carry_notices(self.now, self.notice_delay_max, &mut self.notices);
         end.rest(self.now);
         self.deliver(index, packets);

@@ -25,8 +25,6 @@ pub(super) struct Lanes {
     words: usize,
     slots: Slots<()>,
     ready: VecDeque<SlotId>,
-    /// The slot whose packet was polled last.
-    leaving: Option<SlotId>,
     swept_at: Time,
     order: Order,
     bounds: Bounds,
@@ -53,13 +51,12 @@ impl Lanes {
             words: 0,
             slots: Slots::new(HELD_BYTES_MAX),
             ready: VecDeque::new(),
-            leaving: None,
             swept_at: Time::ZERO,
         }
     }
 
     /// Takes in a packet. Returns whether it is to be delivered at once, before what
-    /// [`poll_packet`](Self::poll_packet) gives.
+    /// [`ready`](Self::ready) gives.
     pub(super) fn insert(
         &mut self,
         now: Time,
@@ -154,16 +151,6 @@ impl Lanes {
     /// Whether any packet waits for another.
     pub(super) fn is_blocked(&self) -> bool {
         !self.blocked.is_empty()
-    }
-
-    /// The next packet to deliver.
-    pub(super) fn poll_packet(&mut self) -> Option<&[u8]> {
-        if let Some(slot) = self.leaving.take() {
-            self.slots.release(slot);
-        }
-        let slot = self.ready.pop_front()?;
-        self.leaving = Some(slot);
-        Some(self.slots.packet(slot))
     }
 
     /// All packets to deliver, in their order.
@@ -332,7 +319,8 @@ mod tests {
         let between = insert(&mut lanes, 5, &mut stats);
         let behind = insert(&mut lanes, 2 * packets + 2, &mut stats);
 
-        let waited = std::iter::from_fn(|| lanes.poll_packet().map(<[u8]>::len)).count() as u32;
+        let waited = lanes.ready().count() as u32;
+        lanes.forget_ready();
         assert_eq!(waited + u32::from(between) + u32::from(behind), packets + 2);
         assert_eq!(stats.overflowed, 2);
         assert_eq!(lanes.held_bytes(), 0);

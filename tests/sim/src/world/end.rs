@@ -65,14 +65,13 @@ impl End {
         let inbound = &mut self.session_mut().inbound;
         let packet = inbound.handle_datagram(Time(now), from, datagram.ecn, &mut datagram.bytes);
         out.extend(packet.map(<[u8]>::to_vec));
-        self.poll_packets(out);
+        self.take_ready(out);
     }
 
     /// Appends what the engine delivers to `out`.
-    pub(super) fn poll_packets(&mut self, out: &mut Vec<Vec<u8>>) {
-        while let Some(packet) = self.session.inbound.poll_packet() {
-            out.push(packet.to_vec());
-        }
+    pub(super) fn take_ready(&mut self, out: &mut Vec<Vec<u8>>) {
+        out.extend(self.session.inbound.ready().map(<[u8]>::to_vec));
+        self.session.inbound.forget_ready();
     }
 
     /// Does what is due, if something is or anything happened.

@@ -42,8 +42,7 @@ impl Witness {
     }
 
     fn collect(&mut self) {
-        while let Some(packet) = self.session.inbound.poll_packet() {
-            self.packets.insert(packet.to_vec());
-        }
+        self.packets.extend(self.session.inbound.ready().map(<[u8]>::to_vec));
+        self.session.inbound.forget_ready();
     }
 }
