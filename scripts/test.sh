@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 
 need_packages cc=gcc ip=iproute2 nft=nftables ping=iputils-ping conntrack=conntrack \
     unshare=util-linux git=git faketime=faketime python3=python3 openssl=openssl \
-    dnsmasq=dnsmasq-base
+    dnsmasq=dnsmasq-base valgrind=valgrind
 need_rust
 need_kernel
 if ! cargo nextest --version >/dev/null 2>&1; then

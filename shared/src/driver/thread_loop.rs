@@ -309,6 +309,8 @@ impl DriverThread {
         let Some(entry) = self.sessions.get_mut(slot) else { return };
         let time = entry.time(now);
         let session = &mut entry.session;
+        // A packet that has just come goes before what is due: somebody waits for it.
+        send(session, time, &mut self.sockets, &self.poller, &mut self.counts);
         session.exchange(time);
         session.handle_timeout(time);
         deliver(&mut session.inbound, &self.tun, &mut self.counts);

@@ -12,6 +12,7 @@ use engine::{Ablation, Trial};
 
 use crate::case::{Case, Plan};
 use crate::egress::Egress;
+use crate::instructions::Instructions;
 use crate::namespaces::{self, Place};
 use crate::progress::Progress;
 use crate::relay::Relay;
@@ -32,6 +33,8 @@ struct Arguments {
 enum Task {
     /// Uplinks of the server: how soon traffic moves when they fail, and what is left alone
     Egress(Egress),
+    /// How many instructions the engine spends on a packet (needs valgrind)
+    Instructions(Instructions),
     /// Several links: how much of them one flow gets, and what happens when they fail
     Multipath(Multipath),
     /// Carry packets between a TUN device and UDP, and nothing else (used by `speed`)
@@ -99,6 +102,10 @@ pub fn run() -> Result<ExitCode> {
         Task::Egress(options) => {
             let code = if options.run()? { ExitCode::SUCCESS } else { ExitCode::FAILURE };
             return Ok(code);
+        }
+        Task::Instructions(options) => {
+            options.run()?;
+            return Ok(ExitCode::SUCCESS);
         }
         Task::Relay(options) => {
             options.run()?;

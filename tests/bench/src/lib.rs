@@ -9,6 +9,8 @@ pub mod ablation;
 pub mod case;
 pub mod cli;
 pub mod egress;
+pub mod face_to_face;
+pub mod instructions;
 pub mod namespaces;
 pub mod peer;
 pub mod picture;
