@@ -11,7 +11,7 @@ need_rust
 [[ " $* " == *" --sim "* ]] || need_kernel
 modprobe -q tcp_bbr 2>/dev/null || true
 
-if [ "${1:-}" = speed ]; then
+if [ "${1:-}" = speed ] && [[ " $* " != *" --help "* ]]; then
     need_packages wireguard-go=wireguard-go wg=wireguard-tools openvpn=openvpn openssl=openssl
     # Beside our own programs, not among the user's.
     peers=$PWD/target/peers

@@ -5,7 +5,6 @@ set -euo pipefail
 trap 'exit 0' TERM INT
 trap 'kill "$(jobs -p)" 2>/dev/null; wait' EXIT
 
-read -r link _ <<<"$LINKS"
 read -r client _ <<<"$CLIENT_ADDRESSES"
 read -r server _ <<<"$SERVER_ADDRESSES"
 case "$1" in
@@ -26,11 +25,11 @@ openvpn --dev tun --proto udp4 --port 1194 "${ends[@]}" --ifconfig "$own" "$peer
     --cert "$SHARED/$1.crt" --key "$SHARED/$1.key" --peer-fingerprint "${print#*=}" \
     --data-ciphers AES-256-GCM --sndbuf 4194304 --rcvbuf 4194304 --verb 3 >"$log" 2>&1 &
 if [ "$1" = client ]; then
-    for _ in $(seq 100); do
+    for _ in $(seq 50); do
         grep -q "Initialization Sequence Completed" "$log" && break
         sleep 0.1
     done
-    ping -c 1 -W 5 -q "$peer" >/dev/null || { cat "$log" >&2; exit 1; }
+    ping -c 1 -W 3 -q "$peer" >/dev/null || { cat "$log" >&2; exit 1; }
 fi
 echo ready >&2
 wait

@@ -1,4 +1,4 @@
-//! The ciphers that this machine's processor computes fast.
+//! The ciphers that may be used: those that are named, or those that this machine's processor computes fast.
 
 use crate::{
     config::{Placed, Table, Wrong, one_of},

@@ -6,7 +6,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use engine::{Merged, Offload, PACKET_MAX, PacketBuffer, ROW_PARTS_MAX, RowHeader, Segments};
+use engine::{Merged, Offload, PacketBuffer, ROW_PARTS_MAX, RowHeader, Segments};
 use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 
 use crate::exit::Error;
@@ -90,8 +90,10 @@ impl Tun {
         }
         match self.write_row(row, merged) {
             Err(error) if !row.tcp && error.raw_os_error() == Some(libc::EINVAL) => {
+                self.write_apart(row, merged)?;
+                // It was the row that was refused.
                 self.refuses_udp_rows.store(true, Ordering::Relaxed);
-                self.write_apart(row, merged)
+                Ok(())
             }
             written => written,
         }
@@ -128,7 +130,7 @@ fn apart(
         [merged.headers].iter().chain(merged.parts).copied().flatten().copied().collect();
     let offload = Offload { segment: Some(row.size), checksum: None };
     let segments = Segments::of(&whole, offload).ok_or(io::ErrorKind::InvalidData)?;
-    let mut packet = vec![0; PACKET_MAX];
+    let mut packet = vec![0; segments.len(0)];
     for index in 0..segments.count() {
         segments.emit(index, &mut packet);
         write(&packet[..segments.len(index)])?;

@@ -20,7 +20,7 @@ use crate::control::{ControlSend, Route};
 #[derive(Debug)]
 pub struct PathSocket {
     socket: Socket,
-    /// Made anew when segmentation was refused, for this one gives it up for good.
+    /// Made anew when a send was refused, for this one gives segments and ECN up for good.
     state: ArcSwap<UdpSocketState>,
     local: SocketAddr,
     /// Where the kernel takes no segmented sends to: to other places it still may.
@@ -87,7 +87,8 @@ impl PathSocket {
     /// Sends datagrams of `segment_size` bytes each, the last perhaps shorter.
     ///
     /// # Errors
-    /// What the kernel says; with [`io::ErrorKind::WouldBlock`] nothing was sent.
+    /// What the kernel says; after [`io::ErrorKind::WouldBlock`] all of it is to be sent again. Nothing has
+    /// gone then, but where segments are refused: what comes twice by that, the peer drops.
     pub fn send(
         &self,
         datagrams: &[u8],
@@ -96,7 +97,6 @@ impl PathSocket {
         from: Option<IpAddr>,
         ecn: Ecn,
     ) -> io::Result<()> {
-        let state = self.state.load();
         let transmit = |contents, segmented: bool| Transmit {
             destination: to,
             ecn: EcnCodepoint::from_bits(ecn.bits()),
@@ -104,23 +104,35 @@ impl PathSocket {
             segment_size: segmented.then_some(segment_size),
             src_ip: from,
         };
-        let segments_max = state.max_gso_segments().max(1);
-        let unsegmented = segments_max == 1 || self.is_unsegmented(&to);
-        let step = segment_size * if unsegmented { 1 } else { segments_max };
+        let segments_max = self.state.load().max_gso_segments().max(1);
+        let step = segment_size * if self.is_unsegmented(&to) { 1 } else { segments_max };
         for contents in datagrams.chunks(step) {
             let segmented = contents.len() > segment_size;
-            match state.try_send((&self.socket).into(), &transmit(contents, segmented)) {
-                Err(error) if segmented && is_refusal(&error) => self.note_unsegmented(to)?,
+            match self.try_send(&transmit(contents, segmented)) {
+                Err(error) if segmented && is_refusal(&error) => {}
                 sent => {
                     sent?;
                     continue;
                 }
             }
-            for datagram in contents.chunks(segment_size) {
-                self.state.load().try_send((&self.socket).into(), &transmit(datagram, false))?;
+            for (number, datagram) in contents.chunks(segment_size).enumerate() {
+                self.try_send(&transmit(datagram, false))?;
+                if number == 0 {
+                    // It was the segments that were refused, and not the address.
+                    self.note_unsegmented(to);
+                }
             }
         }
         Ok(())
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        let sent = self.state.load().try_send((&self.socket).into(), transmit);
+        if sent.as_ref().is_err_and(is_refusal) {
+            // It has given up segments, and ECN, for everybody.
+            self.state.store(Arc::new(UdpSocketState::new((&self.socket).into())?));
+        }
+        sent
     }
 
     fn is_unsegmented(&self, to: &SocketAddr) -> bool {
@@ -129,8 +141,7 @@ impl PathSocket {
     }
 
     /// Remembers that the way to this address takes no segmented sends: a device on it can't do checksums, say.
-    fn note_unsegmented(&self, to: SocketAddr) -> io::Result<()> {
-        self.state.store(Arc::new(UdpSocketState::new((&self.socket).into())?));
+    fn note_unsegmented(&self, to: SocketAddr) {
         self.unsegmented.rcu(|known| {
             let mut known = HashSet::clone(known);
             if known.len() >= UNSEGMENTED_MAX {
@@ -139,7 +150,6 @@ impl PathSocket {
             known.insert(to);
             known
         });
-        Ok(())
     }
 
     /// Receives as many batches as there are and fit.
@@ -152,8 +162,8 @@ impl PathSocket {
             std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
         let (slices, metas) = (&mut slices[..buffers.wanted], &mut buffers.metas);
         let count = self.state.load().recv((&self.socket).into(), slices, metas)?;
-        let longest = metas[..count].iter().map(|meta| meta.len).max().unwrap_or(0);
-        buffers.wanted = (RECEIVE_BYTES / longest.max(1)).clamp(1, BATCH);
+        let bytes: usize = metas[..count].iter().map(|meta| meta.len).sum();
+        buffers.wanted = (RECEIVE_BYTES * count / bytes.max(1)).clamp(1, BATCH);
         Ok(count)
     }
 }
@@ -263,7 +273,7 @@ fn plain(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// What Linux says to a segmented send that the socket or the device can't do.
+/// What Linux says to a send that the socket or the device can't do.
 fn is_refusal(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EIO | libc::EOPNOTSUPP))
 }
@@ -315,6 +325,24 @@ mod tests {
 
         assert_eq!(datagrams(&one, &three, bytes.len()), bytes.chunks(1000).collect::<Vec<_>>());
         assert!(!one.is_unsegmented(&three.local()), "only the way that refused is without");
+    }
+
+    #[test]
+    fn an_address_that_nothing_can_be_sent_to_takes_nothing_from_others() {
+        let one = PathSocket::listen(([127, 0, 0, 1], 0).into()).expect("a socket");
+        let two = PathSocket::listen(([127, 0, 0, 1], 0).into()).expect("a socket");
+        let bytes: Vec<u8> = (0..2500u32).map(|i| i as u8).collect();
+        let nowhere: SocketAddr = ([127, 0, 0, 1], 0).into();
+        let segments_max = one.state.load().max_gso_segments();
+        for segment_size in [1000, 2500] {
+            assert!(one.send(&bytes, segment_size, nowhere, None, Ecn::Ect0).is_err());
+        }
+
+        one.send(&bytes, 1000, two.local(), None, Ecn::Ect0).expect("sent");
+
+        assert_eq!(datagrams(&one, &two, bytes.len()), bytes.chunks(1000).collect::<Vec<_>>());
+        assert_eq!(one.state.load().max_gso_segments(), segments_max);
+        assert!(!one.is_unsegmented(&nowhere));
     }
 
     /// What comes from `one` to `two`, until it is so many bytes.

@@ -268,7 +268,7 @@ impl Inbound {
         };
         // A stamp has come round after 72 minutes; the peer's clock runs on while it says nothing.
         let stamp = (self.newest + now.since(self.newest_at)).expand(header.stamp);
-        self.account(now, from, &outer, (epoch, number), bytes, ecn);
+        let newest = self.account(now, from, &outer, (epoch, number), bytes, ecn);
         if stamp + STALE_AFTER < self.newest {
             self.stats.stale += 1;
             return None;
@@ -278,12 +278,12 @@ impl Inbound {
         }
         let eliciting = header.kind != Kind::Message || elicits(&content[INNER_LEN..]);
         if let Some(path) = &mut self.paths[slot] {
-            path.on_stamp(now, stamp, bytes, eliciting);
+            path.on_stamp(now, stamp, newest, bytes, eliciting);
         }
         Some((slot, header, stamp))
     }
 
-    /// Notes an authentic datagram on its path, which it opens if need be.
+    /// Notes an authentic datagram on its path, which it opens if need be. Returns whether it is the newest there.
     fn account(
         &mut self,
         now: Time,
@@ -292,7 +292,7 @@ impl Inbound {
         (epoch, number): (u32, u64),
         bytes: usize,
         ecn: Ecn,
-    ) {
+    ) -> bool {
         let id = PathId(outer.index.path);
         let (notices, metered) = (&mut self.notices, self.metered & id.bit() != 0);
         let path = self.paths[id.index()].get_or_insert_with(|| {
@@ -309,6 +309,7 @@ impl Inbound {
         if self.may_move && *from != path.tuple && newest {
             self.note_moved(id.index(), from, bytes);
         }
+        newest
     }
 
     /// An authentic datagram came from another address than the path's. Notices are fixed in size and

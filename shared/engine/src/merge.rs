@@ -15,8 +15,8 @@ use crate::{
 /// Packets of one flow keep their order; those of different flows may change places.
 pub struct Merger<'p> {
     rows: [Option<Waiting<'p>>; ROWS_MAX],
-    /// The row that was begun longest ago, which makes room for another.
-    oldest: usize,
+    /// The row that made room for another last: they take turns.
+    turn: usize,
 }
 
 /// What is written at once: one packet, or a super-packet.
@@ -89,7 +89,7 @@ struct Candidate<'p> {
 impl<'p> Merger<'p> {
     /// Without any packet.
     pub fn new() -> Self {
-        Self { rows: [const { None }; ROWS_MAX], oldest: 0 }
+        Self { rows: [const { None }; ROWS_MAX], turn: 0 }
     }
 
     /// Takes a packet, and gives `write` what can't wait for more.
@@ -118,8 +118,8 @@ impl<'p> Merger<'p> {
         };
         let free = place.or_else(|| self.rows.iter().position(Option::is_none));
         let place = free.unwrap_or_else(|| {
-            self.oldest = (self.oldest + 1) % ROWS_MAX;
-            self.oldest
+            self.turn = (self.turn + 1) % ROWS_MAX;
+            self.turn
         });
         if let Some(row) = self.rows[place].replace(Waiting::One(flow, candidate)) {
             row.write(&mut write);
@@ -187,12 +187,6 @@ impl<'p> Candidate<'p> {
         checksum::finish(total) == 0
     }
 
-    /// Whether a packet may be the next, as far as lengths tell.
-    fn may_precede(&self, next: &Self) -> bool {
-        let len = self.payload().len();
-        !self.ends(0) && next.headers_len == self.headers_len && next.payload().len() <= len
-    }
-
     fn payload(&self) -> &'p [u8] {
         &self.packet[self.headers_len..]
     }
@@ -214,7 +208,15 @@ impl<'p> Waiting<'p> {
     fn extend(&mut self, next: &Candidate<'p>) -> bool {
         match self {
             Self::One(flow, first) => {
-                if !(first.may_precede(next) && first.sums_are_right()) {
+                let before = Before {
+                    headers: &first.packet[..first.headers_len],
+                    transport: first.transport,
+                    is_tcp: first.is_tcp,
+                    count: 1,
+                    payload: first.payload().len(),
+                };
+                let fits = !first.ends(0) && next.payload().len() <= before.payload;
+                if !(fits && before.precede(next) && first.sums_are_right()) {
                     return false;
                 }
                 let mut row = Row::new(first);
@@ -233,6 +235,50 @@ impl<'p> Waiting<'p> {
             Self::One(_, only) => write(Merged::packet(&[only.packet])),
             Self::Row(_, row) => row.write(write),
         }
+    }
+}
+
+/// What stands before a packet that may be the next.
+struct Before<'h> {
+    /// Those of the first packet.
+    headers: &'h [u8],
+    transport: usize,
+    is_tcp: bool,
+    count: usize,
+    payload: usize,
+}
+
+impl Before<'_> {
+    /// Whether a packet has the headers that the next segment would have.
+    fn precede(&self, next: &Candidate<'_>) -> bool {
+        if next.headers_len != self.headers.len() || next.is_tcp != self.is_tcp {
+            return false;
+        }
+        let (mine, other) = (self.headers, next.packet);
+        let same = |range: std::ops::Range<usize>| mine[range.clone()] == other[range];
+        let at = self.transport;
+        let word = |of: &[u8], at: usize| u16::from_be_bytes([of[at], of[at + 1]]);
+        let ip = if mine[0] >> 4 == 6 {
+            same(0..4) && same(6..40)
+        } else {
+            let ahead = word(other, 4).wrapping_sub(word(mine, 4));
+            let unbreakable = mine[6] & 0x40 != 0;
+            let counted = usize::from(ahead) == self.count || unbreakable && ahead == 0;
+            same(0..2) && counted && same(6..10) && same(12..20)
+        };
+        if !self.is_tcp {
+            return ip && same(at..at + 4);
+        }
+        let number =
+            |of: &[u8]| u32::from_be_bytes([of[at + 4], of[at + 5], of[at + 6], of[at + 7]]);
+        let follows = number(other) == number(mine).wrapping_add(self.payload as u32);
+        let flags = (mine[at + 13] ^ other[at + 13]) & !PSH == 0;
+        ip && same(at..at + 4)
+            && follows
+            && same(at + 8..at + 13)
+            && flags
+            && same(at + 14..at + 16)
+            && same(at + 18..mine.len())
     }
 }
 
@@ -260,7 +306,14 @@ impl<'p> Row<'p> {
         let fits = self.count < ROW_PARTS_MAX
             && len <= size
             && self.headers_len + self.payload + len <= usize::from(u16::MAX);
-        if self.closed || !fits || !self.follows(next) || !next.sums_are_right() {
+        let before = Before {
+            headers: &self.headers[..self.headers_len],
+            transport: self.transport,
+            is_tcp: self.is_tcp,
+            count: self.count,
+            payload: self.payload,
+        };
+        if self.closed || !fits || !before.precede(next) || !next.sums_are_right() {
             return false;
         }
         self.parts[self.count] = next.payload();
@@ -272,38 +325,6 @@ impl<'p> Row<'p> {
             self.headers[self.transport + 13] |= next.packet[self.transport + 13] & PSH;
         }
         true
-    }
-
-    /// Whether a packet has the headers that the next segment would have.
-    fn follows(&self, next: &Candidate<'_>) -> bool {
-        if next.headers_len != self.headers_len || next.is_tcp != self.is_tcp {
-            return false;
-        }
-        let (mine, other) = (&self.headers, next.packet);
-        let same = |range: std::ops::Range<usize>| mine[range.clone()] == other[range];
-        let at = self.transport;
-        let word = |of: &[u8], at: usize| u16::from_be_bytes([of[at], of[at + 1]]);
-        let ip = if mine[0] >> 4 == 6 {
-            same(0..4) && same(6..40)
-        } else {
-            let ahead = word(other, 4).wrapping_sub(word(mine, 4));
-            let unbreakable = mine[6] & 0x40 != 0;
-            let counted = usize::from(ahead) == self.count || unbreakable && ahead == 0;
-            same(0..2) && counted && same(6..10) && same(12..20)
-        };
-        if !self.is_tcp {
-            return ip && same(at..at + 4);
-        }
-        let number =
-            |of: &[u8]| u32::from_be_bytes([of[at + 4], of[at + 5], of[at + 6], of[at + 7]]);
-        let follows = number(other) == number(mine).wrapping_add(self.payload as u32);
-        let flags = (mine[at + 13] ^ other[at + 13]) & !PSH == 0;
-        ip && same(at..at + 4)
-            && follows
-            && same(at + 8..at + 13)
-            && flags
-            && same(at + 14..at + 16)
-            && same(at + 18..self.headers_len)
     }
 
     fn write(mut self, write: &mut impl FnMut(Merged<'_>)) {

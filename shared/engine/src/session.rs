@@ -51,7 +51,7 @@ pub struct SessionConfig {
 ///
 /// | happened                                             | ask, until each is empty            |
 /// |------------------------------------------------------|-------------------------------------|
-/// | [`Outbound::handle_packet`] from TUN                 | [`Outbound::poll_transmit`] → send  |
+/// | [`Outbound::handle_buffer`] from TUN                 | [`Outbound::poll_transmit`] → send  |
 /// | [`Inbound::handle_datagram`] from UDP                | [`Inbound::ready`] → TUN            |
 /// | [`handle_timeout`](Self::handle_timeout)             | [`Outbound::poll_error`] → TUN      |
 /// | [`Outbound::open_path`], [`Outbound::close_path`], … | [`Outbound::poll_event`] → log      |

@@ -73,6 +73,7 @@ impl<T: Copy + Default> Slots<T> {
         }
         let slot = self.take(LARGEST, buffer.range.clone(), note)?;
         mem::swap(&mut self.slots[slot.0 as usize].bytes, &mut buffer.bytes);
+        buffer.range = 0..0;
         Some(slot)
     }
 
@@ -222,6 +223,7 @@ mod tests {
             assert_eq!(slots.packet(id), vec![7; len]);
             assert_eq!(std::ptr::eq(slots.packet(id).as_ptr(), place), stays);
             assert_eq!(buffer.room().len(), BUFFER_LEN);
+            assert_eq!(buffer.packet().is_empty(), stays, "what is there now is another's");
             slots.release(id);
         }
     }

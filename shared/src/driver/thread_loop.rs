@@ -274,6 +274,11 @@ impl DriverThread {
         batch: Received<'b>,
         merger: &mut Merger<'b>,
     ) {
+        if batch.from.port() == 0 {
+            // Forged: nobody can be answered there.
+            self.counts.unknown_session += 1;
+            return;
+        }
         let from = FourTuple { socket: number, local: batch.to, remote: batch.from };
         for datagram in batch.bytes.chunks_mut(batch.stride) {
             if control::is_control(datagram) {
@@ -309,9 +314,9 @@ impl DriverThread {
         let Some(entry) = self.sessions.get_mut(slot) else { return };
         let time = entry.time(now);
         let session = &mut entry.session;
+        session.exchange(time);
         // A packet that has just come goes before what is due: somebody waits for it.
         send(session, time, &mut self.sockets, &self.poller, &mut self.counts);
-        session.exchange(time);
         session.handle_timeout(time);
         deliver(&mut session.inbound, &self.tun, &mut self.counts);
         while let Some(error) = session.outbound.poll_error() {

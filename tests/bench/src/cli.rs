@@ -112,8 +112,8 @@ pub fn run() -> Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
         Task::Speed(options) => {
-            options.run()?;
-            return Ok(ExitCode::SUCCESS);
+            let code = if options.run()? { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+            return Ok(code);
         }
         Task::Multipath(options) => options,
     };

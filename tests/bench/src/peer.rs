@@ -133,12 +133,23 @@ impl Scripted {
             command.arg(node.to_string()).env("LINKS", links.join(" "));
             command.env("CLIENT_ADDRESSES", addresses(1)).env("SERVER_ADDRESSES", addresses(2));
             command.env("SERVER", SERVER_ADDRESS[0].to_string());
-            let program = Program::start(lab, node, "the script", command)?;
-            program.wait_ready()?;
-            anyhow::Ok(program)
+            let mut program = Program::start(lab, node, "the script", command)?;
+            match program.wait_ready() {
+                Ok(_) => Ok(program),
+                Err(error) => {
+                    // Killed, it would leave behind what it has started.
+                    program.terminate()?;
+                    Err(error)
+                }
+            }
         };
-        let server = start(Node::Server)?;
-        let client = start(Node::Client)?;
-        Ok(Self { client, server, _shared: Some(shared) })
+        let mut server = start(Node::Server)?;
+        match start(Node::Client) {
+            Ok(client) => Ok(Self { client, server, _shared: Some(shared) }),
+            Err(error) => {
+                server.terminate()?;
+                Err(error)
+            }
+        }
     }
 }

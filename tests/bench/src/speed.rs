@@ -48,11 +48,11 @@ pub struct Speed {
 }
 
 impl Speed {
-    /// Runs the measures and prints their table.
+    /// Runs the measures and prints their tables. Returns whether everything was measured, and holds.
     ///
     /// # Errors
-    /// When a measure can't be run, or its figures can't be written.
-    pub fn run(&self) -> Result<()> {
+    /// When nothing is to be measured, or the figures can't be written.
+    pub fn run(&self) -> Result<bool> {
         let stop = Stop::on_signals()?;
         let systems = self.systems();
         let wanted = |shown: &Shown| {
@@ -64,43 +64,48 @@ impl Speed {
         ensure!(!measures.is_empty(), "no measure's name contains {}", self.only.join(" or "));
         let (rounds, seconds) = if self.quick { (1, 3) } else { (self.rounds, 6) };
         let mut figures = Figures::default();
+        let mut failures = Vec::new();
         for round in 0..rounds {
             for system in &systems {
+                if stop.is_asked() {
+                    failures.push("interrupted".to_owned());
+                    break;
+                }
                 let name = system.name();
                 eprintln!("round {} of {rounds}: {name}", round + 1);
-                let ground = Ground::raise(system).with_context(|| format!("bring up {name}"))?;
-                for measure in measures.iter().filter(|measure| (measure.fits)(system)) {
-                    ensure!(!stop.is_asked(), "interrupted");
-                    let values = (measure.run)(&ground, seconds)
-                        .with_context(|| format!("{name}: {}", measure.shows[0].name))?;
-                    for (Shown { name: shown, unit }, value) in measure.shows.iter().zip(values) {
-                        eprintln!("    {shown}: {value:.2} {unit}");
-                        let system = name.clone();
-                        figures.push(Figure { round, system, shown, unit, value });
-                    }
+                let fitting = measures.iter().filter(|measure| (measure.fits)(system)).copied();
+                if let Err(error) = measure_all(system, fitting, round, seconds, &mut figures) {
+                    failures.push(format!("{name}: {error:#}"));
+                    eprintln!("    {error:#}");
                 }
             }
         }
-        self.tell(&figures, measures.iter().flat_map(|measure| measure.shows))
+        let holds = self.tell(&figures, measures.iter().flat_map(|measure| measure.shows))?;
+        for failure in &failures {
+            println!("not measured: {failure}");
+        }
+        Ok(holds && failures.is_empty())
     }
 
-    /// Prints the tables and what must hold, and writes figures and picture.
+    /// Prints the tables and what must hold, and writes figures and picture. Returns whether it holds.
     fn tell<'s>(
         &self,
         figures: &Figures,
         shown: impl Iterator<Item = &'s Shown> + Clone,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         for shown in shown.clone() {
             println!("{}, {}\n{}", shown.name, shown.unit, figures.table(shown));
         }
+        let mut all_hold = true;
         for (holds, words) in LINES.iter().filter_map(|line| line.judge(figures)) {
             println!("{:5}  {words}", if holds { "ok" } else { "BELOW" });
+            all_hold &= holds;
         }
         fs::create_dir_all(&self.out)?;
         fs::write(self.out.join("speed.json"), serde_json::to_vec_pretty(figures)?)?;
         fs::write(self.out.join("speed.svg"), picture::draw(figures, shown))?;
         println!("figures and picture: speed.json and speed.svg in {}", self.out.display());
-        Ok(())
+        Ok(all_hold)
     }
 
     fn systems(&self) -> Vec<System> {
@@ -108,4 +113,23 @@ impl Speed {
         let all = System::all().into_iter().chain(scripts);
         all.filter(|it| self.system.is_empty() || self.system.contains(&it.name())).collect()
     }
+}
+
+/// Brings a system up and measures it.
+fn measure_all<'m>(
+    system: &System,
+    measures: impl Iterator<Item = &'m Measure>,
+    round: usize,
+    seconds: u64,
+    figures: &mut Figures,
+) -> Result<()> {
+    let ground = Ground::raise(system).context("bring it up")?;
+    for measure in measures {
+        let values = (measure.run)(&ground, seconds).context(measure.shows[0].name)?;
+        for (Shown { name: shown, unit }, value) in measure.shows.iter().zip(values) {
+            eprintln!("    {shown}: {value:.2} {unit}");
+            figures.push(Figure { round, system: system.name(), shown, unit, value });
+        }
+    }
+    Ok(())
 }

@@ -7,6 +7,7 @@
 
 pub mod flow;
 pub mod packet;
+pub mod pair;
 pub mod payload;
 pub mod pipe;
 pub mod ranges;

@@ -120,14 +120,22 @@ impl Received {
         newest
     }
 
-    /// Notes a datagram's stamp and what it means for the report.
-    pub(super) fn on_stamp(&mut self, now: Time, stamp: Time, bytes: usize, eliciting: bool) {
+    /// Notes a datagram's stamp and what it means for the report. What shares its stamp with others and is not
+    /// the `newest` was overtaken as well.
+    pub(super) fn on_stamp(
+        &mut self,
+        now: Time,
+        stamp: Time,
+        newest: bool,
+        bytes: usize,
+        eliciting: bool,
+    ) {
         self.heard_at = now;
         self.faded = false;
-        if stamp >= self.watermark {
+        if stamp > self.watermark || stamp == self.watermark && newest {
             self.watermark = stamp;
         } else {
-            let behind = self.watermark.since(stamp);
+            let behind = self.watermark.since(stamp).max(Span(1));
             self.stats.reordered += 1;
             self.reordering = self.reordering.max(behind);
             self.reordered_at = now;
@@ -297,7 +305,7 @@ const INTERVAL: Span = Span::millis(5);
 /// Even urgent reports keep this distance, or a lossy path would cost a report for each datagram.
 const INTERVAL_URGENT: Span = Span::millis(1);
 
-/// So many bytes are reported at once: until then the peer keeps them, and what it keeps is soon more than
+/// So many bytes are reported as soon as what is urgent: until then the peer keeps them, and what it keeps is soon more than
 /// its processor's caches. Paths of less than 1.6 Gbit/s never come to that.
 const OWED_MAX: u32 = 1 << 20;
 
@@ -360,15 +368,27 @@ mod tests {
     }
 
     #[test]
+    fn a_path_that_reorders_within_a_row_of_one_stamp_is_found_to() {
+        let mut received = path();
+        for (number, newest) in [(0, true), (2, true), (1, false)] {
+            assert_eq!(received.insert(Time(0), 0, number), newest);
+            received.on_stamp(Time(0), Time(100), newest, 1400, true);
+        }
+
+        assert_eq!(received.stats.reordered, 1);
+        assert_eq!(received.passed(Time(0)), Time(99), "one of the row may still come");
+    }
+
+    #[test]
     fn a_gap_is_reported_at_once_and_a_lone_datagram_in_a_while() {
         let mut received = path();
         received.insert(Time(0), 0, 0);
-        received.on_stamp(Time(0), Time(0), 1400, true);
+        received.on_stamp(Time(0), Time(0), true, 1400, true);
         assert_eq!(received.poll_timeout(), Time::ZERO + INTERVAL_LONE);
         assert!(received.poll_report(Time(25_000), 1).is_some());
 
         received.insert(Time(30_000), 0, 2);
-        received.on_stamp(Time(30_000), Time(1), 1400, true);
+        received.on_stamp(Time(30_000), Time(1), true, 1400, true);
 
         let report = received.poll_report(Time(30_000), 1).expect("due at once");
         assert_eq!(report.ranges.iter(report.largest).collect::<Vec<_>>(), [(2, 2), (0, 0)]);
@@ -389,7 +409,7 @@ mod tests {
     fn what_does_not_elicit_is_never_reported_by_itself() {
         let mut received = path();
         received.insert(Time(0), 0, 0);
-        received.on_stamp(Time(0), Time(0), 100, false);
+        received.on_stamp(Time(0), Time(0), true, 100, false);
 
         assert_eq!(received.poll_timeout(), Time::MAX);
     }
@@ -403,7 +423,7 @@ mod tests {
             let arrived = (0..10_000u64).filter(|number| number % 100 != 99);
             for (number, now) in arrived.map(|number| (number, Time(number * 1_000))) {
                 received.insert(now, 0, number);
-                received.on_stamp(now, now, 1_000, true);
+                received.on_stamp(now, now, true, 1_000, true);
                 reports += usize::from(received.poll_report(now, 0).is_some());
             }
             reports
@@ -418,7 +438,7 @@ mod tests {
     fn a_lone_datagram_on_a_metered_path_waits_longer() {
         let mut received = Received { metered: true, credit: 0, ..path() };
         received.insert(Time(0), 0, 0);
-        received.on_stamp(Time(0), Time(0), 200, true);
+        received.on_stamp(Time(0), Time(0), true, 200, true);
 
         assert_eq!(received.poll_timeout(), Time::ZERO + INTERVAL_METERED);
     }

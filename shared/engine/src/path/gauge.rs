@@ -112,9 +112,19 @@ impl Gauge {
         self.sounding.is_going_on()
     }
 
-    /// What the first datagrams have shown was wrong.
-    pub(super) fn forget_sounding(&mut self) {
-        self.sounding = Sounding::none();
+    /// Whether that says how much the path may carry; it does not where it was shown to be wrong.
+    pub(super) fn sounding_bounds(&self) -> bool {
+        self.sounding.bounds()
+    }
+
+    /// Whether it was shown to be wrong.
+    pub(super) fn is_disproved(&self) -> bool {
+        self.sounding.is_disproved()
+    }
+
+    /// Compares it with what arrives.
+    pub(super) fn check_sounding(&mut self) {
+        self.sounding.compare(self.rate);
     }
 
     /// Believes what is measured under load instead.

@@ -19,6 +19,8 @@ pub(super) struct Sounding {
     /// When the first of them that are padded had come.
     full_at: Option<u32>,
     rate: f64,
+    /// Much more arrives than that: it bounds nothing.
+    disproved: bool,
     done: bool,
 }
 
@@ -42,7 +44,23 @@ impl Sounding {
     /// too much rather than too little; without this, a narrow and near path would begin with a window of many round
     /// trips.
     pub(super) fn credible(&self, arrives: f64) -> f64 {
-        if self.rate > 0.0 { (CREDIBLE * self.rate).max(AHEAD * arrives) } else { f64::INFINITY }
+        if self.bounds() { (CREDIBLE * self.rate).max(AHEAD * arrives) } else { f64::INFINITY }
+    }
+
+    /// Whether it says how much the path may carry.
+    pub(super) fn bounds(&self) -> bool {
+        self.rate > 0.0 && !self.disproved
+    }
+
+    /// Whether it was found to be wrong.
+    pub(super) fn is_disproved(&self) -> bool {
+        self.disproved
+    }
+
+    /// Notes what arrives. Where it is so much more, the first datagrams came as fast as the hosts took them, or
+    /// jitter spread them.
+    pub(super) fn compare(&mut self, arrives: f64) {
+        self.disproved |= self.rate > 0.0 && arrives > DISPROVED * self.rate;
     }
 
     /// Comes nearer to what was measured under load, by this share.
@@ -100,6 +118,9 @@ const ENOUGH: u64 = 4 * 1400;
 /// How much more than was shown is believed; and how much more than arrives, where that is more than was shown.
 const CREDIBLE: f64 = 1.1;
 const AHEAD: f64 = 1.5;
+
+/// How many times more has to arrive than was shown until that is taken for wrong.
+const DISPROVED: f64 = 2.0;
 
 /// What comes at once is not told apart: 1 Gbit/s.
 const RATE_MAX: f64 = 125e6;
@@ -159,6 +180,12 @@ mod tests {
         assert!(sounding.is_going_on());
         assert!((1.0..1.2).contains(&(sounding.credible(0.0) / shown)));
         assert_eq!(sounding.credible(10.0 * shown), 15.0 * shown);
+
+        sounding.compare(1.9 * shown);
+        assert!(sounding.bounds());
+        sounding.compare(2.1 * shown);
+        assert_eq!(sounding.credible(0.0), f64::INFINITY, "it was wrong");
+        assert_eq!(sounding.rate(), shown);
     }
 
     /// A report of what has arrived, how much of it is new, when, and how late it was beyond the first.

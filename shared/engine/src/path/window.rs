@@ -102,9 +102,10 @@ impl Window {
     }
 
     /// Bytes a second that the path carries, as far as anything is known of it: before it was used, by how
-    /// the first few datagrams came out of it. 0 if nothing is.
+    /// the first few datagrams came out of it, unless much more has arrived since. 0 if nothing is.
     pub(crate) fn carries(&self) -> f64 {
-        let seen = if self.start { 0.0 } else { self.capacity };
+        let arrived = if self.gauge.is_disproved() { self.gauge.rate_best() } else { 0.0 };
+        let seen = if self.start { arrived } else { self.capacity };
         self.gauge.sounded().max(seen)
     }
 
@@ -305,7 +306,11 @@ impl Window {
             lost: progress.lost > 0 || progress.marked,
             limited: self.limited > 0.5,
             rate: self.gauge.rate(),
-            carries: if self.is_undisturbed() { self.gauge.sounded() } else { 0.0 },
+            carries: if self.is_undisturbed() && self.gauge.sounding_bounds() {
+                self.gauge.sounded()
+            } else {
+                0.0
+            },
         };
         let stance = self.rival.stance(now, &look);
         self.gauge.keep_base(self.rival.is_there());

@@ -1,15 +1,9 @@
 //! Many sessions in one process.
 
-use std::net::SocketAddr;
-
-use engine::aead::Suite;
-use engine::wire::message::Preference;
-use engine::{
-    Ecn, EpochLimits, Filter, FourTuple, Mode, Offload, PathId, Prefix, Session, SessionConfig,
-    Side, Time,
-};
+use engine::{Offload, Time, Trial};
 use lab::link::LinkConfig;
 use sim::packet;
+use sim::pair::Pair;
 use sim::world::{CLIENT, SERVER, World, WorldConfig};
 
 use super::scene::{received, stream};
@@ -79,9 +73,9 @@ fn alone(test: &str) -> bool {
 fn memory_after(span: u64) -> u64 {
     let before = resident_bytes();
     // One after the other, so that what the first ones gave back serves the later ones.
-    let pairs: Vec<Pair> = (0..PAIRS)
+    let pairs: Vec<Speakers> = (0..PAIRS)
         .map(|_| {
-            let mut pair = Pair::new();
+            let mut pair = Speakers(Pair::new(2, Trial::default()));
             pair.run_until(1_000_000);
             for number in 0..200 {
                 pair.speak(number);
@@ -92,31 +86,14 @@ fn memory_after(span: u64) -> u64 {
         })
         .collect();
     let used = resident_bytes() - before;
-    assert!(pairs.iter().all(|pair| pair.delivered == [200 * 20; 2]));
+    assert!(pairs.iter().all(|pair| pair.0.delivered == [200 * 20; 2]));
     used / (2 * PAIRS)
 }
 
-/// Two sessions without links between them: what one sends, the other has a millisecond later.
-struct Pair {
-    now: u64,
-    ends: [Session; 2],
-    delivered: [u64; 2],
-}
+/// Two sessions: what one sends, the other has a millisecond later.
+struct Speakers(Pair);
 
-impl Pair {
-    fn new() -> Self {
-        let mut ends = [session(Side::Client), session(Side::Server)];
-        for path in [0, 1] {
-            ends[CLIENT].outbound.open_path(
-                Time(0),
-                PathId(path),
-                tuple(path),
-                Preference::of(path),
-            );
-        }
-        Self { now: 0, ends, delivered: [0; 2] }
-    }
-
+impl Speakers {
     /// Lets both ends send twenty packets of one of eight flows.
     fn speak(&mut self, number: u16) {
         for end in [CLIENT, SERVER] {
@@ -125,8 +102,8 @@ impl Pair {
             let tuple = packet::FourTuple { local: ours, remote: theirs };
             for _ in 0..20 {
                 let bytes = packet::udp(tuple, 0, number, &[0; 1000]);
-                let outbound = &mut self.ends[end].outbound;
-                outbound.handle_packet(Time(self.now), Offload::default(), &bytes);
+                let outbound = &mut self.0.ends[end].outbound;
+                outbound.handle_packet(Time(self.0.now), Offload::default(), &bytes);
             }
         }
         self.carry();
@@ -134,13 +111,13 @@ impl Pair {
 
     fn run_until(&mut self, end: u64) {
         loop {
-            let next = self.ends.iter().map(|end| end.poll_timeout(Time(self.now)).0).min();
-            let next = next.unwrap_or(u64::MAX).max(self.now + 1_000);
+            let next = self.0.ends.iter().map(|end| end.poll_timeout(Time(self.0.now)).0).min();
+            let next = next.unwrap_or(u64::MAX).max(self.0.now + 1_000);
             if next > end {
                 return;
             }
-            self.now = next;
-            for end in &mut self.ends {
+            self.0.now = next;
+            for end in &mut self.0.ends {
                 end.handle_timeout(Time(next));
             }
             self.carry();
@@ -152,59 +129,13 @@ impl Pair {
         while busy {
             busy = false;
             for from in [CLIENT, SERVER] {
-                let datagrams = datagrams(&mut self.ends[from], self.now);
+                let datagrams = self.0.datagrams(from);
                 busy |= !datagrams.is_empty();
-                self.now += 1_000 * u64::from(busy);
-                self.receive(1 - from, datagrams);
+                self.0.now += 1_000 * u64::from(busy);
+                self.0.receive(1 - from, datagrams);
             }
         }
     }
-
-    fn receive(&mut self, to: usize, datagrams: Vec<(u8, Vec<u8>)>) {
-        let (now, end) = (Time(self.now), &mut self.ends[to]);
-        for (path, mut bytes) in datagrams {
-            let inbound = &mut end.inbound;
-            let first = inbound.handle_datagram(now, &tuple(path), Ecn::NotEct, &mut bytes);
-            self.delivered[to] += u64::from(first.is_some());
-            self.delivered[to] += inbound.ready().count() as u64;
-            inbound.forget_ready();
-        }
-        end.exchange(now);
-        while end.outbound.poll_event().is_some() {}
-    }
-}
-
-fn datagrams(end: &mut Session, now: u64) -> Vec<(u8, Vec<u8>)> {
-    let mut all = Vec::new();
-    while let Some(transmit) = end.outbound.poll_transmit(Time(now)) {
-        let segments = transmit.bytes.chunks(transmit.segment_size);
-        all.extend(segments.map(|bytes| (transmit.path.0, bytes.to_vec())));
-    }
-    all
-}
-
-fn session(side: Side) -> Session {
-    let all: Vec<Prefix> = Prefix::new([0; 4].into(), 0).into_iter().collect();
-    Session::new(
-        Time(0),
-        SessionConfig {
-            side,
-            suite: Suite::Aes256Gcm,
-            root: [1; 32].into(),
-            activation: [2; 16],
-            peer_slot: 1,
-            filter: Filter::Destinations(all),
-            steering: Mode::Split.into(),
-            epoch_limits: EpochLimits::default(),
-            trial: engine::Trial::default(),
-            seed: [3; 32],
-        },
-    )
-}
-
-fn tuple(path: u8) -> FourTuple {
-    let remote: SocketAddr = ([10, 9, path, 1], 4433).into();
-    FourTuple { socket: path.into(), local: None, remote }
 }
 
 fn world(seed: u64) -> World {
