@@ -9,7 +9,8 @@ use crate::{
 /// the fastest first, when it is absent.
 pub fn read(table: &mut Table<'_>) -> Vec<Suite> {
     let mut suites = Vec::new();
-    for suite in table.list(CIPHERS, one_of("cipher", &NAMES)).into_iter().map(Placed::into_inner) {
+    let named = table.list(CIPHERS, one_of("a cipher", &NAMES));
+    for suite in named.into_iter().map(Placed::into_inner) {
         if !suites.contains(&suite) {
             suites.push(suite);
         }

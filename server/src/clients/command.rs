@@ -238,6 +238,9 @@ routes = {routes}
 links = "auto"
 #exclude = ["docker0"]
 
+# The ciphers that may be used, the one that is liked best first; without it the processor decides.
+#ciphers = ["aes-256-gcm", "chacha20-poly1305"]
+
 # Where Prometheus reads the figures of `status --metrics`, at /metrics.
 #metrics = "127.0.0.1:9464"
 
@@ -250,9 +253,6 @@ addresses = [{servers}]
 #name = "wwan0"
 #status = "backup"
 #metered = true
-
-# The ciphers that may be used, the one that is liked best first; without it the processor decides.
-#ciphers = ["aes-256-gcm", "chacha20-poly1305"]
 
 # When the keys of the data plane change: after so many datagrams or so long, whichever is sooner.
 #[rekey]
